@@ -1,0 +1,176 @@
+"""Chat completion chunks as structs: the fields that are read, and none else. What does not fit takes the lenient path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+
+class Function(Struct, gc=False):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallPiece(Struct, gc=False):
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+    extra_content: dict[str, Any] | None = None
+
+
+class Delta(Struct, gc=False):
+    content: str | None = None
+    tool_calls: list[ToolCallPiece] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+    refusal: str | None = None
+    function_call: Function | None = None
+
+
+class Choice(Struct, gc=False):
+    delta: Delta | None = None
+    index: int | None = 0
+    finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    message: Any = None
+
+
+class Chunk(Struct, gc=False):
+    choices: list[Choice] | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    x_groq: Any = None
+    id: Any = None
+    model: Any = None
+
+
+class FastChunk(Struct, gc=False):
+    """A chunk after the first: ids and names are not worth the strings they would make."""
+
+    choices: list[Choice] | None = None
+    usage: dict[str, Any] | None = None
+    error: Any = None
+    x_groq: Any = None
+
+
+decode_fast = msgspec.json.Decoder(FastChunk).decode
+
+
+def parse_json(text: str) -> Any:
+    """Any JSON; lone surrogates pass (msgspec refuses them). Raises ValueError."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        try:
+            return json.loads(text)
+        except RecursionError as error:
+            raise ValueError(str(error)) from None
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+
+
+def lenient_chunk(data: Mapping[str, Any]) -> Chunk:
+    """A chunk from what some servers send instead of one: other types, nulls, messages in the place of deltas."""
+    choices = data.get("choices")
+    return Chunk(
+        choices=[_choice(item) for item in choices if isinstance(item, Mapping)] if isinstance(choices, list) else None,
+        usage=_object(data.get("usage")),
+        error=data.get("error"),
+        x_groq=data.get("x_groq"),
+        id=data.get("id"),
+        model=data.get("model"),
+    )
+
+
+def _choice(data: Mapping[str, Any]) -> Choice:
+    delta = data.get("delta")
+    if not isinstance(delta, Mapping):
+        delta = data.get("message")  # a whole completion where a chunk should be
+    if not isinstance(delta, Mapping) and isinstance(data.get("text"), str):
+        delta = {"content": data["text"]}  # the legacy completions form
+    return Choice(
+        delta=_delta(delta) if isinstance(delta, Mapping) else None,
+        index=_int(data.get("index")) or 0,
+        finish_reason=_text(data.get("finish_reason")),
+        usage=_object(data.get("usage")),
+        error=data.get("error"),
+    )
+
+
+def _delta(data: Mapping[str, Any]) -> Delta:
+    text, thought = flatten(data.get("content"))
+    pieces = data.get("tool_calls")
+    if isinstance(pieces, Mapping):
+        pieces = [pieces]
+    details = data.get("reasoning_details")
+    function = data.get("function_call")
+    return Delta(
+        content=text,
+        tool_calls=[_piece(item) for item in pieces if isinstance(item, Mapping)] if isinstance(pieces, list) else None,
+        reasoning_content=_text(data.get("reasoning_content")) or thought,
+        reasoning=_text(data.get("reasoning")),
+        reasoning_details=[item for item in details if isinstance(item, dict)] if isinstance(details, list) else None,
+        refusal=_text(data.get("refusal")),
+        function_call=_function(function) if isinstance(function, Mapping) else None,
+    )
+
+
+def _piece(data: Mapping[str, Any]) -> ToolCallPiece:
+    function = data.get("function")
+    identity = data.get("id")
+    return ToolCallPiece(
+        index=_int(data.get("index")),
+        id=str(identity) if isinstance(identity, str | int) and not isinstance(identity, bool) else None,
+        function=_function(function if isinstance(function, Mapping) else data),
+        extra_content=_object(data.get("extra_content")),
+    )
+
+
+def _function(data: Mapping[str, Any]) -> Function:
+    arguments = data.get("arguments")
+    if arguments is not None and not isinstance(arguments, str):
+        arguments = json.dumps(arguments, separators=(",", ":"), ensure_ascii=False)  # once, as the object it is (D9)
+    return Function(name=_text(data.get("name")), arguments=arguments)
+
+
+def flatten(content: object) -> tuple[str | None, str | None]:
+    """Text and thought of a content that is a string, a list of parts (Mistral, E4), or nothing (B3)."""
+    if not isinstance(content, list):
+        return _text(content), None
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, Mapping):
+            if part.get("type") in ("thinking", "reasoning"):
+                inner = part.get("thinking", part.get("reasoning", part.get("text", part.get("summary"))))
+                text, thought = flatten(inner)
+                thoughts.append((text or "") + (thought or ""))
+            elif isinstance(text := part.get("text"), str):
+                texts.append(text)
+    return "".join(texts) or None, "".join(thoughts) or None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _object(value: object) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _int(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float) and value == int(value):
+        return int(value)
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else None

@@ -1,0 +1,403 @@
+"""One HTTP/1.1 connection: an asyncio protocol that carries one exchange at a time, and the stream its body is read
+from.
+
+    socket -> Connection.data_received -> Exchange.feed -> Exchange.chunks -> ResponseStream.__anext__ -> bytes
+
+What makes it cheap: no coroutine and no Python frame per chunk, one wake-up for all that has arrived, one timer per
+response that re-arms itself only when it fires. What makes it safe: an exchange leaves its connection the moment it
+ends, and every method that could hurt the connection asks first whether the exchange is still the current one, so that
+a late cancel or close never touches somebody else's response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncGenerator
+from typing import NamedTuple, Protocol, cast
+
+import httpx2
+
+from ._http1_messages import IncomingResponse, OutgoingRequest
+
+HIGH_WATER = 256 * 1024
+"""Bytes that may wait unread before reading from the socket pauses."""
+DRAIN_BYTES = 64 * 1024
+"""How much of a tail `ResponseStream.finish` reads for the sake of the connection's reuse, ..."""
+DRAIN_SECONDS = 1.0
+"""... and how long it waits for it."""
+_CLOCK_SLACK = 0.001
+
+
+class Key(NamedTuple):
+    """Connections with equal keys are interchangeable. `sni` is the name asked of TLS; None when that is the host's,
+    or without TLS.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    sni: str | None
+
+    @property
+    def address(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Owner(Protocol):
+    """Who a connection belongs to: the pool."""
+
+    def release(self, connection: Connection) -> None:
+        """The connection is free for another exchange."""
+        ...
+
+    def discard(self, connection: Connection) -> None:
+        """The connection is gone. May be called more than once."""
+        ...
+
+
+class Exchange(IncomingResponse):
+    """A response, who waits for it, and how far its request has got."""
+
+    __slots__ = ("draining", "last_activity", "paused", "sent", "timer", "unread_limit", "waiter")
+
+    def __init__(self, *, head_only: bool, max_header_bytes: int) -> None:
+        super().__init__(head_only=head_only, max_header_bytes=max_header_bytes)
+        self.sent = False
+        self.waiter: asyncio.Future[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.last_activity = 0.0
+        self.paused = False
+        self.draining = False
+        self.unread_limit = HIGH_WATER
+
+    def wake(self) -> None:
+        waiter = self.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def end(self) -> None:
+        """Lets go of everything but the result."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.release()
+        self.wake()
+
+
+class Connection(asyncio.Protocol):
+    """One socket. The pool hands it out; `request` runs an exchange on it; it goes back, or closes, by itself when the
+    exchange ends.
+
+    `stale` is True when the peer hung up on a reused connection before a byte of the answer: the request can be
+    repeated on a fresh one.
+    """
+
+    __slots__ = ("_exchange", "_loop", "_owner", "_transport", "_used", "_write_paused", "closed", "key", "stale")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, key: Key) -> None:
+        self._loop = loop
+        self._owner = owner
+        self.key = key
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._write_paused = False
+        self._used = False
+        self.closed = False
+        self.stale = False
+
+    # asyncio calls these
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            self.abort()  # nothing was asked: whatever this is, it must not become the next answer
+            return
+        exchange.last_activity = self._loop.time()
+        exchange.feed(data)
+        if exchange.complete or exchange.error is not None:
+            self._end_exchange(exchange)
+        elif exchange.unread > exchange.unread_limit:
+            self._overflow(exchange)
+        exchange.wake()
+
+    def eof_received(self) -> None:
+        self.connection_lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            self.abort()
+            return
+        self.stale = self._used and not exchange.received
+        if exc is None:
+            exchange.feed_eof()
+        else:
+            lost = httpx2.ReadError if exchange.sent else httpx2.WriteError
+            exchange.fail(lost(f"connection to {self.key.address} lost: {exc or type(exc).__name__}"))
+        self._end_exchange(exchange)
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._exchange is not None:
+            self._exchange.wake()
+
+    # an exchange, from its request to its end
+
+    async def request(
+        self,
+        message: OutgoingRequest,
+        *,
+        read_timeout: float | None,
+        write_timeout: float | None,
+        max_header_bytes: int,
+    ) -> Exchange:
+        """Sends a request and returns when the head of its response is there; the body follows into the exchange.
+
+        Any way out but a return, cancellation included, closes the socket at once.
+        """
+        exchange = Exchange(head_only=message.head_only, max_header_bytes=max_header_bytes)
+        if self.closed:
+            self.stale = self._used
+            raise httpx2.RemoteProtocolError("server disconnected without sending a response")
+        self._exchange = exchange
+        try:
+            exchange.sent = await self._send(message, exchange, write_timeout)
+            if read_timeout is not None and not exchange.ended:
+                exchange.last_activity = self._loop.time()
+                exchange.timer = self._loop.call_later(read_timeout, self._check_read_timeout, exchange, read_timeout)
+            while not exchange.status:
+                if exchange.error is not None:
+                    raise exchange.error
+                await self.wait(exchange)
+        except BaseException:
+            self.abandon(exchange)
+            raise
+        return exchange
+
+    async def wait(self, exchange: Exchange) -> None:
+        """Returns when something may have changed: bytes, the head, the end, room for writing."""
+        if exchange.waiter is not None:
+            raise RuntimeError("another task is already waiting for this response")
+        exchange.waiter = self._loop.create_future()
+        exchange.last_activity = self._loop.time()
+        try:
+            await exchange.waiter
+        finally:
+            exchange.waiter = None
+
+    def take(self, exchange: Exchange) -> bytes:
+        """All body bytes that have arrived, as one object."""
+        chunks = exchange.chunks
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        exchange.unread = 0
+        if exchange.paused:
+            self._resume_reading(exchange)
+        return data
+
+    def finish(self, exchange: Exchange) -> None:
+        """Nobody will read on, but the end should be near: waits for it in the background, bounded, then the
+        connection is reused.
+        """
+        if self._exchange is not exchange:
+            return
+        if not (exchange.keep_alive and exchange.sent):
+            self.abort()
+            return
+        if exchange.timer is not None:
+            exchange.timer.cancel()
+        exchange.timer = self._loop.call_later(DRAIN_SECONDS, self.abandon, exchange)
+        exchange.draining = True
+        exchange.unread_limit = DRAIN_BYTES
+        exchange.unread = 0
+        exchange.chunks.clear()
+        if exchange.paused:
+            self._resume_reading(exchange)
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Closes the connection, unless the exchange has already left it."""
+        if self._exchange is exchange:
+            self.abort()
+
+    def abandon_soon(self, exchange: Exchange) -> None:
+        """`abandon` for finalizers: those run in any thread, and in the middle of anything."""
+        try:
+            self._loop.call_soon_threadsafe(self.abandon, exchange)
+        except RuntimeError:  # the loop is closed; the pool frees the socket when it notices
+            pass
+
+    def abort(self, error: httpx2.TransportError | None = None) -> None:
+        """Closes the socket now, without waiting for anything. A running exchange ends with `error`."""
+        self.closed = True
+        self._owner.discard(self)
+        exchange, self._exchange = self._exchange, None
+        self._close_socket()
+        if exchange is not None:
+            exchange.fail(error or httpx2.ReadError(f"connection to {self.key.address} was closed"))
+            exchange.end()
+
+    # inside
+
+    async def _send(self, message: OutgoingRequest, exchange: Exchange, timeout: float | None) -> bool:
+        """Returns whether the whole request went out: an answer that comes earlier ends the sending."""
+        assert self._transport is not None
+        self._transport.write(message.data)
+        if self._write_paused:
+            await self._drain(exchange, timeout)
+        if message.parts is None:
+            return not self._write_paused
+        parts = aiter(message.parts)
+        try:
+            async for part in parts:
+                if exchange.status or exchange.error is not None:
+                    return False
+                if data := message.framing.frame(part):
+                    self._transport.write(data)
+                if self._write_paused:
+                    await self._drain(exchange, timeout)
+        finally:
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
+        if exchange.status or exchange.error is not None:
+            return False
+        if data := message.framing.end():
+            self._transport.write(data)
+        return True
+
+    async def _drain(self, exchange: Exchange, timeout: float | None) -> None:
+        """Waits until the peer has taken what was written. The timeout is for a peer that takes nothing, not for a
+        slow one.
+        """
+        assert self._transport is not None
+        while self._write_paused and not exchange.status and exchange.error is None:
+            buffered = self._transport.get_write_buffer_size()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self.wait(exchange)
+            except TimeoutError:
+                if self._transport.get_write_buffer_size() >= buffered:
+                    raise httpx2.WriteTimeout(f"{self.key.address} took no data for {timeout} s") from None
+
+    def _end_exchange(self, exchange: Exchange) -> None:
+        """The exchange has ended, well or not: the connection is free, for the next one or for nothing."""
+        self._exchange = None
+        exchange.end()
+        assert self._transport is not None
+        if exchange.keep_alive and exchange.sent and exchange.complete and not self._transport.is_closing():
+            if exchange.paused:
+                self._resume_reading(exchange)
+            self._used = True
+            self._owner.release(self)
+        else:
+            self.abort()
+
+    def _check_read_timeout(self, exchange: Exchange, timeout: float) -> None:
+        """The one timer of a response. It counts only while somebody waits, and from the last byte or the start of the
+        wait, whichever was later.
+        """
+        silence = 0.0 if exchange.waiter is None else self._loop.time() - exchange.last_activity
+        left = timeout - silence
+        if left > _CLOCK_SLACK:
+            exchange.timer = self._loop.call_later(left, self._check_read_timeout, exchange, timeout)
+        else:
+            self.abort(httpx2.ReadTimeout(f"{self.key.address} sent nothing for {timeout} s"))
+
+    def _overflow(self, exchange: Exchange) -> None:
+        if exchange.draining:
+            self.abort()
+        elif not exchange.paused:
+            assert self._transport is not None
+            exchange.paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self, exchange: Exchange) -> None:
+        exchange.paused = False
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _close_socket(self) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        try:
+            transport.abort()
+            return
+        except RuntimeError:  # the loop is closed and cannot help
+            pass
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            self._transport = None
+            del transport  # the last reference, without TLS: the socket closes here
+
+
+_ENDED = Exchange(head_only=False, max_header_bytes=0)
+_ENDED.complete = True
+_ENDED.release()
+
+
+class ResponseStream(httpx2.AsyncByteStream):
+    """The body of a response. Each step gives all bytes that have arrived since the last.
+
+    It may be iterated again after its end (it ends again) or after an error (which is raised again). There are three
+    ways to leave before the end: `aclose` and `abort` close the connection at once, so that the server stops working;
+    `finish` says that nothing of interest is left, and the connection is kept if the rest is short. One that is
+    dropped closes.
+    """
+
+    __slots__ = ("_connection", "_exchange", "_request")
+
+    def __init__(self, connection: Connection, exchange: Exchange, request: httpx2.Request) -> None:
+        self._connection = connection
+        self._exchange = exchange
+        self._request = request
+
+    def __aiter__(self) -> ResponseStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        exchange = self._exchange
+        while not exchange.chunks:
+            if exchange.error is not None:
+                exchange.error.request = self._request
+                raise exchange.error
+            if exchange.complete:
+                raise StopAsyncIteration
+            try:
+                await self._connection.wait(exchange)
+            except asyncio.CancelledError:
+                self.abort()
+                raise
+        return self._connection.take(exchange)
+
+    def finish(self) -> None:
+        """For a reader that knows the body to be over, say by a `[DONE]`: what is left (at most 64 KiB, for at most 1
+        s) is read in the background and the connection is reused.
+        """
+        self._connection.finish(self._exchange)
+        self._exchange = _ENDED
+
+    def abort(self) -> None:
+        """`aclose` for those who cannot await."""
+        exchange = self._exchange
+        if exchange.chunks and exchange.error is None:
+            exchange.complete = False
+        exchange.chunks.clear()
+        exchange.fail(httpx2.ReadError("the response stream was closed before its end"))
+        self._connection.abandon(exchange)
+
+    async def aclose(self) -> None:
+        """Idempotent, from any task; a step that is waiting raises ReadError. Before the end it closes the connection
+        at once.
+        """
+        self.abort()
+
+    def __del__(self) -> None:
+        if not self._exchange.ended:
+            self._connection.abandon_soon(self._exchange)

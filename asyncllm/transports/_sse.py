@@ -1,0 +1,154 @@
+"""Server-sent events: the WHATWG grammar, sans-IO, and the writer.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html, "Parsing an event stream" and "Interpreting".
+Lines end with LF, CR or CRLF and nothing else, so never `str.splitlines`.
+"""
+
+from __future__ import annotations
+
+from ..events import ProtocolError
+from ._frames import MAX_FRAME_BYTES, Frame
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class SSEFramer:
+    """Reassembles events from bytes cut anywhere.
+
+    Args:
+        lenient: deliver an event that the end of the stream left without its blank line (many servers of language models
+            end so); the specification discards it.
+        unframed: deliver lines that are bare JSON objects, which the specification ignores, as frames of the event
+            "unframed": some servers append an error so (quirk A9).
+        max_frame_bytes: the most that one event may hold.
+
+    Attributes:
+        last_event_id: as the specification has it, "" at first.
+        retry: the last valid reconnection time in ms, or None.
+    """
+
+    __slots__ = ("_cr", "_failure", "_held", "_held_bytes", "_lenient", "_max", "_start", "_unframed", "last_event_id", "retry")
+
+    def __init__(self, *, lenient: bool = True, unframed: bool = False, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._lenient = lenient
+        self._unframed = unframed
+        self._max = max_frame_bytes
+        self._start: bytes | None = b""  # the first bytes, until it is clear whether they are a byte order mark
+        self._cr = False  # the last byte was CR, taken as a line end: a LF right after it belongs to it
+        self._held: list[bytes] = []  # the event under way; a list, so that a long one is joined once
+        self._held_bytes = 0
+        self._failure: ProtocolError | None = None
+        self.last_event_id = ""
+        self.retry: int | None = None
+
+    def feed(self, data: bytes) -> list[Frame]:
+        if self._failure is not None:
+            raise self._failure
+        if self._start is not None:
+            data = self._strip_bom(data)
+        if self._cr or b"\r" in data:
+            data = self._unify_line_ends(data)
+        if not data:
+            return []
+        held = self._held
+        if held:
+            if b"\n\n" not in data and not (data[:1] == b"\n" and held[-1][-1:] == b"\n"):
+                return self._hold(data)
+            held.append(data)
+            data = b"".join(held)
+            held.clear()
+            self._held_bytes = 0
+        blocks = data.split(b"\n\n")
+        rest = blocks.pop()
+        frames: list[Frame] = []
+        for block in blocks:
+            # nearly every event is one `data: ` line: no state is touched then
+            if block[:6] == b"data: " and b"\n" not in block and not self.last_event_id and len(block) <= self._max:
+                frames.append(Frame(str(block[6:], "utf-8", "replace")))
+            else:
+                self._block(block, frames)
+        if rest:
+            frames += self._hold(rest)
+        if self._failure is not None and not frames:
+            raise self._failure
+        return frames
+
+    def close(self) -> list[Frame]:
+        """The stream is over. Delivers what is left, if lenient."""
+        if self._failure is not None:
+            raise self._failure
+        if self._start:
+            self._held.append(self._start)  # fewer than three bytes in all
+        rest = b"".join(self._held)
+        self._held.clear()
+        frames: list[Frame] = []
+        if self._lenient or self._unframed:
+            self._block(rest, frames)
+        if not self._lenient:
+            frames = [frame for frame in frames if frame.event == "unframed"]
+        return frames
+
+    def _hold(self, data: bytes) -> list[Frame]:
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes > self._max:
+            self._fail(self._held[0])
+        return []
+
+    def _fail(self, start: bytes) -> None:
+        self._failure = ProtocolError(
+            f"an event of the stream is larger than {self._max} bytes (raise max_frame_bytes if it is meant to be)",
+            body=start[:200].decode("utf-8", "replace"),
+            retryable=False,
+        )
+
+    def _strip_bom(self, data: bytes) -> bytes:
+        start = (self._start or b"") + data
+        if len(start) < 3 and _BOM.startswith(start):
+            self._start = start
+            return b""
+        self._start = None
+        return start.removeprefix(_BOM)
+
+    def _unify_line_ends(self, data: bytes) -> bytes:
+        if self._cr and data[:1] == b"\n":
+            data = data[1:]
+            self._cr = False
+        if data:
+            self._cr = data[-1] == 0x0D
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _block(self, block: bytes, frames: list[Frame]) -> None:
+        """Interpret the lines between two blank lines, whatever they are."""
+        if self._failure is not None:
+            return
+        if len(block) > self._max:
+            self._fail(block)
+            return
+        data: list[str] = []
+        event = ""
+        retry: int | None = None
+        for line in str(block, "utf-8", "replace").split("\n"):
+            name, _, value = line.partition(":")
+            value = value.removeprefix(" ")
+            if name == "data":
+                data.append(value)
+            elif name == "event":
+                event = value
+            elif name == "id":
+                if "\0" not in value:
+                    self.last_event_id = value
+            elif name == "retry":
+                if value.isascii() and value.isdigit():
+                    retry = self.retry = int(value[:18])
+            elif self._unframed and name[:1] == "{":
+                frames.append(Frame(line, "unframed"))
+        if data:
+            frames.append(Frame("\n".join(data), event or "message", self.last_event_id, retry))
+
+
+def encode_sse(data: str, *, event: str | None = None, id: str | None = None) -> bytes:
+    """One event as bytes: the framer read backwards. Line breaks in `data` become several data lines."""
+    head = (f"event: {event}\n" if event else "") + (f"id: {id}\n" if id is not None else "")
+    lines = data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return (head + "".join(f"data: {line}\n" for line in lines) + "\n").encode("utf-8", "replace")
