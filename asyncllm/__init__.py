@@ -1,0 +1,203 @@
+"""Stream from any language model as typed asyncio events.
+
+async with asyncllm.Client("openai/gpt-5-mini") as client:
+    async with client.stream("Why is the sky blue?") as stream:
+        async for text in stream.text:
+            print(text, end="")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._client import Client
+    from ._stream import Stream
+    from ._sync import SyncClient, SyncStream
+    from .backends import Backend, RetryPolicy, providers
+    from .events import (
+        Audio,
+        AuthenticationError,
+        BillingError,
+        ConnectionFailedError,
+        ConnectTimeout,
+        ContentBlockedError,
+        ContextLengthExceededError,
+        File,
+        Finish,
+        FirstTokenTimeout,
+        Fold,
+        Image,
+        IncompleteStreamError,
+        InterTokenTimeout,
+        InvalidRequestError,
+        LLMError,
+        LLMTimeoutError,
+        MaxOutputTokensError,
+        Message,
+        NotFoundError,
+        OverloadedError,
+        PermissionDeniedError,
+        ProtocolError,
+        ProviderState,
+        RateLimitError,
+        RawEvent,
+        Reasoning,
+        ReasoningDelta,
+        RefusalDelta,
+        Reply,
+        Retrying,
+        ServerError,
+        StreamError,
+        StreamEvent,
+        StreamStart,
+        Text,
+        TextDelta,
+        ToolCall,
+        ToolCallDelta,
+        ToolResult,
+        TotalTimeout,
+        UnknownError,
+        Usage,
+        check_order,
+        event_from_json,
+        event_to_json,
+        fold,
+    )
+    from .protocols import Timeout, Tool
+
+_HOMES = {
+    "_client": ("Client",),
+    "_stream": ("Stream",),
+    "_sync": ("SyncClient", "SyncStream"),
+    "backends": ("Backend", "RetryPolicy", "providers"),
+    "protocols": ("Timeout", "Tool"),
+    "events": (
+        "Audio",
+        "AuthenticationError",
+        "BillingError",
+        "ConnectTimeout",
+        "ConnectionFailedError",
+        "ContentBlockedError",
+        "ContextLengthExceededError",
+        "File",
+        "Finish",
+        "FirstTokenTimeout",
+        "Fold",
+        "Image",
+        "IncompleteStreamError",
+        "InterTokenTimeout",
+        "InvalidRequestError",
+        "LLMError",
+        "LLMTimeoutError",
+        "MaxOutputTokensError",
+        "Message",
+        "NotFoundError",
+        "OverloadedError",
+        "PermissionDeniedError",
+        "ProtocolError",
+        "ProviderState",
+        "RateLimitError",
+        "RawEvent",
+        "Reasoning",
+        "ReasoningDelta",
+        "RefusalDelta",
+        "Reply",
+        "Retrying",
+        "ServerError",
+        "StreamError",
+        "StreamEvent",
+        "StreamStart",
+        "Text",
+        "TextDelta",
+        "ToolCall",
+        "ToolCallDelta",
+        "ToolResult",
+        "TotalTimeout",
+        "UnknownError",
+        "Usage",
+        "check_order",
+        "event_from_json",
+        "event_to_json",
+        "fold",
+    ),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Audio",
+    "AuthenticationError",
+    "Backend",
+    "BillingError",
+    "Client",
+    "ConnectTimeout",
+    "ConnectionFailedError",
+    "ContentBlockedError",
+    "ContextLengthExceededError",
+    "File",
+    "Finish",
+    "FirstTokenTimeout",
+    "Fold",
+    "Image",
+    "IncompleteStreamError",
+    "InterTokenTimeout",
+    "InvalidRequestError",
+    "LLMError",
+    "LLMTimeoutError",
+    "MaxOutputTokensError",
+    "Message",
+    "NotFoundError",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "ProviderState",
+    "RateLimitError",
+    "RawEvent",
+    "Reasoning",
+    "ReasoningDelta",
+    "RefusalDelta",
+    "Reply",
+    "Retrying",
+    "RetryPolicy",
+    "ServerError",
+    "Stream",
+    "StreamError",
+    "StreamEvent",
+    "StreamStart",
+    "SyncClient",
+    "SyncStream",
+    "Text",
+    "TextDelta",
+    "Timeout",
+    "Tool",
+    "ToolCall",
+    "ToolCallDelta",
+    "ToolResult",
+    "TotalTimeout",
+    "UnknownError",
+    "Usage",
+    "__version__",
+    "check_order",
+    "event_from_json",
+    "event_to_json",
+    "fold",
+    "providers",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Names are imported when they are first used: `import asyncllm` costs next to nothing."""
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,31 @@
+"""Transport, codec and credentials joined: what can be streamed from. A vendor is a row in ``_vendors.py``."""
+
+from ._backend import Backend, EventSource
+from ._credentials import Credentials, TokenProvider
+from ._http import HTTPBackend
+from ._interrupt import Interrupt, Interrupted
+from ._registry import Settings, make_backend, providers
+from ._retry import Failover, Retry, RetryPolicy
+from ._sdk import OpenAIClient
+from ._timed import Timed
+from ._vendors import VENDORS, Vendor
+
+__all__ = [
+    "VENDORS",
+    "Backend",
+    "Credentials",
+    "EventSource",
+    "Failover",
+    "HTTPBackend",
+    "Interrupt",
+    "Interrupted",
+    "OpenAIClient",
+    "Retry",
+    "RetryPolicy",
+    "Settings",
+    "Timed",
+    "TokenProvider",
+    "Vendor",
+    "make_backend",
+    "providers",
+]

@@ -108,7 +108,7 @@ class LLMError(Exception):
         retryable: bool | None = None,
         retry_after: float | None = None,
         body: str | None = None,
-        partial: Reply | None = None,
+        partial: Reply[object] | None = None,
     ) -> None:
         message = redact(message)
         self.message = message if len(message) <= MESSAGE_LIMIT else message[:MESSAGE_LIMIT] + "…"
@@ -169,8 +169,8 @@ def error_from_dict(data: dict[str, object]) -> LLMError:
 class RateLimitError(LLMError):
     """Too many requests or tokens for now. `reset_time` is timezone-aware UTC."""
 
-    kind = "rate_limit"
-    default_retryable = True
+    kind: ClassVar[ErrorKind] = "rate_limit"
+    default_retryable: ClassVar[bool] = True
 
     def __init__(self, message: str = "", *, reset_time: datetime | None = None, **fields: Any) -> None:
         super().__init__(message, **fields)
@@ -180,43 +180,43 @@ class RateLimitError(LLMError):
 class AuthenticationError(LLMError):
     """No key, or one that the provider refuses."""
 
-    kind = "authentication"
+    kind: ClassVar[ErrorKind] = "authentication"
 
 
 class PermissionDeniedError(LLMError):
     """The key is known but may not do this."""
 
-    kind = "permission"
+    kind: ClassVar[ErrorKind] = "permission"
 
 
 class BillingError(LLMError):
     """No credit, or a spending limit is reached. Waiting does not help."""
 
-    kind = "billing"
+    kind: ClassVar[ErrorKind] = "billing"
 
 
 class InvalidRequestError(LLMError):
     """The request is wrong: ours before a byte was sent, or the provider's judgement of it."""
 
-    kind = "invalid_request"
+    kind: ClassVar[ErrorKind] = "invalid_request"
 
 
 class ContextLengthExceededError(InvalidRequestError):
     """The input does not fit the model's context."""
 
-    kind = "context_length"
+    kind: ClassVar[ErrorKind] = "context_length"
 
 
 class NotFoundError(InvalidRequestError):
     """No such model, deployment or endpoint."""
 
-    kind = "not_found"
+    kind: ClassVar[ErrorKind] = "not_found"
 
 
 class ContentBlockedError(LLMError):
     """The provider refused the content. `block_reason` is its word for why."""
 
-    kind = "content_blocked"
+    kind: ClassVar[ErrorKind] = "content_blocked"
 
     def __init__(self, message: str = "", *, block_reason: str | None = None, **fields: Any) -> None:
         super().__init__(message, **fields)
@@ -226,7 +226,7 @@ class ContentBlockedError(LLMError):
 class MaxOutputTokensError(LLMError):
     """The answer was cut at the output limit where a whole one was needed."""
 
-    kind = "max_output"
+    kind: ClassVar[ErrorKind] = "max_output"
 
     def __init__(self, message: str = "", *, partial_text: str = "", **fields: Any) -> None:
         super().__init__(message, **fields)
@@ -236,26 +236,26 @@ class MaxOutputTokensError(LLMError):
 class ServerError(LLMError):
     """The provider failed."""
 
-    kind = "server_error"
-    default_retryable = True
+    kind: ClassVar[ErrorKind] = "server_error"
+    default_retryable: ClassVar[bool] = True
 
 
 class OverloadedError(ServerError):
     """The provider has no capacity now."""
 
-    kind = "overloaded"
+    kind: ClassVar[ErrorKind] = "overloaded"
 
 
 class ConnectionFailedError(ServerError):
     """No connection could be made, or it broke before the answer began."""
 
-    kind = "connection"
+    kind: ClassVar[ErrorKind] = "connection"
 
 
 class LLMTimeoutError(ServerError):
     """A limit of :class:`asyncllm.Timeout` passed, or the provider said that one of its own did."""
 
-    kind = "timeout"
+    kind: ClassVar[ErrorKind] = "timeout"
 
 
 class ConnectTimeout(LLMTimeoutError):
@@ -273,14 +273,14 @@ class InterTokenTimeout(LLMTimeoutError):
 class TotalTimeout(LLMTimeoutError):
     """The whole call, retries included, took longer than `Timeout.total`."""
 
-    default_retryable = False
+    default_retryable: ClassVar[bool] = False
 
 
 class ProtocolError(LLMError):
     """The provider sent what its protocol does not allow; the offending bytes, clipped, are in `body`."""
 
-    kind = "protocol"
-    default_retryable = True
+    kind: ClassVar[ErrorKind] = "protocol"
+    default_retryable: ClassVar[bool] = True
 
 
 class IncompleteStreamError(ProtocolError):
@@ -290,7 +290,7 @@ class IncompleteStreamError(ProtocolError):
 class UnknownError(LLMError):
     """Nothing better is known."""
 
-    kind = "unknown"
+    kind: ClassVar[ErrorKind] = "unknown"
 
 
 def _tree(cls: type[LLMError]) -> dict[str, type[LLMError]]:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from ._frames import MAX_FRAME_BYTES, Frame, Framer
 from ._jsonl import JSONLinesFramer
+from ._sniff import SniffingFramer
 from ._sse import SSEFramer, encode_sse
 
 if TYPE_CHECKING:
     from ._http import FastTransport, http_client
 
-__all__ = ["MAX_FRAME_BYTES", "FastTransport", "Frame", "Framer", "JSONLinesFramer", "SSEFramer", "encode_sse", "http_client"]
+__all__ = ["MAX_FRAME_BYTES", "FastTransport", "Frame", "Framer", "JSONLinesFramer", "SSEFramer", "SniffingFramer", "encode_sse", "http_client"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,5 +1,4 @@
-"""One HTTP/1.1 connection: an asyncio protocol that carries one exchange at a time, and the stream its body is read
-from.
+"""One HTTP/1.1 connection: an asyncio protocol that carries one exchange at a time, and the stream of its body.
 
     socket -> Connection.data_received -> Exchange.feed -> Exchange.chunks -> ResponseStream.__anext__ -> bytes
 
@@ -12,7 +11,7 @@ a late cancel or close never touches somebody else's response.
 from __future__ import annotations
 
 import asyncio
-import warnings
+import contextlib
 from collections.abc import AsyncGenerator
 from typing import NamedTuple, Protocol, cast
 
@@ -30,9 +29,7 @@ _CLOCK_SLACK = 0.001
 
 
 class Key(NamedTuple):
-    """Connections with equal keys are interchangeable. `sni` is the name asked of TLS; None when that is the host's,
-    or without TLS.
-    """
+    """Connections with equal keys are interchangeable. `sni` is the name asked of TLS, None for the host's own."""
 
     scheme: str
     host: str
@@ -71,6 +68,11 @@ class Exchange(IncomingResponse):
         self.draining = False
         self.unread_limit = HIGH_WATER
 
+    @property
+    def answered(self) -> bool:
+        """The head of the response is there, or never will be."""
+        return self.status != 0 or self.error is not None
+
     def wake(self) -> None:
         waiter = self.waiter
         if waiter is not None and not waiter.done():
@@ -86,8 +88,7 @@ class Exchange(IncomingResponse):
 
 
 class Connection(asyncio.Protocol):
-    """One socket. The pool hands it out; `request` runs an exchange on it; it goes back, or closes, by itself when the
-    exchange ends.
+    """One socket. The pool hands it out; `request` runs an exchange on it; when that ends it goes back, or closes.
 
     `stale` is True when the peer hung up on a reused connection before a byte of the answer: the request can be
     repeated on a fresh one.
@@ -203,9 +204,7 @@ class Connection(asyncio.Protocol):
         return data
 
     def finish(self, exchange: Exchange) -> None:
-        """Nobody will read on, but the end should be near: waits for it in the background, bounded, then the
-        connection is reused.
-        """
+        """Nobody will read on, but the end should be near: it is read in the background, for the connection's reuse."""
         if self._exchange is not exchange:
             return
         if not (exchange.keep_alive and exchange.sent):
@@ -228,55 +227,58 @@ class Connection(asyncio.Protocol):
 
     def abandon_soon(self, exchange: Exchange) -> None:
         """`abandon` for finalizers: those run in any thread, and in the middle of anything."""
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: see `Pool.dispose`
             self._loop.call_soon_threadsafe(self.abandon, exchange)
-        except RuntimeError:  # the loop is closed; the pool frees the socket when it notices
-            pass
 
     def abort(self, error: httpx2.TransportError | None = None) -> None:
         """Closes the socket now, without waiting for anything. A running exchange ends with `error`."""
+        if self.closed:
+            return
         self.closed = True
         self._owner.discard(self)
+        if self._transport is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: see `Pool.dispose`
+                self._transport.abort()
         exchange, self._exchange = self._exchange, None
-        self._close_socket()
         if exchange is not None:
             exchange.fail(error or httpx2.ReadError(f"connection to {self.key.address} was closed"))
             exchange.end()
+
+    def forget_transport(self) -> None:
+        """For a closed loop, under which the socket closes only by being collected."""
+        self._transport = None
 
     # inside
 
     async def _send(self, message: OutgoingRequest, exchange: Exchange, timeout: float | None) -> bool:
         """Returns whether the whole request went out: an answer that comes earlier ends the sending."""
-        assert self._transport is not None
-        self._transport.write(message.data)
-        if self._write_paused:
-            await self._drain(exchange, timeout)
+        if not await self._write(message.data, exchange, timeout):
+            return False
         if message.parts is None:
-            return not self._write_paused
+            return True
         parts = aiter(message.parts)
         try:
             async for part in parts:
-                if exchange.status or exchange.error is not None:
+                if not await self._write(message.framing.frame(part), exchange, timeout):
                     return False
-                if data := message.framing.frame(part):
-                    self._transport.write(data)
-                if self._write_paused:
-                    await self._drain(exchange, timeout)
         finally:
             if isinstance(parts, AsyncGenerator):
                 await parts.aclose()
-        if exchange.status or exchange.error is not None:
-            return False
-        if data := message.framing.end():
+        return await self._write(message.framing.end(), exchange, timeout)
+
+    async def _write(self, data: bytes, exchange: Exchange, timeout: float | None) -> bool:
+        """Returns whether the peer still listens: it has neither answered nor gone."""
+        assert self._transport is not None
+        if data and not exchange.answered:
             self._transport.write(data)
-        return True
+            if self._write_paused:
+                await self._drain(exchange, timeout)
+        return not exchange.answered
 
     async def _drain(self, exchange: Exchange, timeout: float | None) -> None:
-        """Waits until the peer has taken what was written. The timeout is for a peer that takes nothing, not for a
-        slow one.
-        """
+        """Waits until the peer has taken what was written. The timeout is for one that takes nothing at all."""
         assert self._transport is not None
-        while self._write_paused and not exchange.status and exchange.error is None:
+        while self._write_paused and not exchange.answered:
             buffered = self._transport.get_write_buffer_size()
             try:
                 async with asyncio.timeout(timeout):
@@ -299,9 +301,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _check_read_timeout(self, exchange: Exchange, timeout: float) -> None:
-        """The one timer of a response. It counts only while somebody waits, and from the last byte or the start of the
-        wait, whichever was later.
-        """
+        """The one timer of a response. Silence counts while somebody waits, from the last byte or the wait's start."""
         silence = 0.0 if exchange.waiter is None else self._loop.time() - exchange.last_activity
         left = timeout - silence
         if left > _CLOCK_SLACK:
@@ -321,20 +321,6 @@ class Connection(asyncio.Protocol):
         exchange.paused = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
-
-    def _close_socket(self) -> None:
-        transport = self._transport
-        if transport is None:
-            return
-        try:
-            transport.abort()
-            return
-        except RuntimeError:  # the loop is closed and cannot help
-            pass
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            self._transport = None
-            del transport  # the last reference, without TLS: the socket closes here
 
 
 _ENDED = Exchange(head_only=False, max_header_bytes=0)
@@ -377,8 +363,9 @@ class ResponseStream(httpx2.AsyncByteStream):
         return self._connection.take(exchange)
 
     def finish(self) -> None:
-        """For a reader that knows the body to be over, say by a `[DONE]`: what is left (at most 64 KiB, for at most 1
-        s) is read in the background and the connection is reused.
+        """For a reader that knows the body to be over, say by a `[DONE]`: the connection is kept.
+
+        What is left is read in the background, at most 64 KiB of it and for at most a second.
         """
         self._connection.finish(self._exchange)
         self._exchange = _ENDED
@@ -393,9 +380,7 @@ class ResponseStream(httpx2.AsyncByteStream):
         self._connection.abandon(exchange)
 
     async def aclose(self) -> None:
-        """Idempotent, from any task; a step that is waiting raises ReadError. Before the end it closes the connection
-        at once.
-        """
+        """Idempotent, and from any task: a step that is waiting raises ReadError."""
         self.abort()
 
     def __del__(self) -> None:

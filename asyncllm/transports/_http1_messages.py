@@ -24,9 +24,7 @@ _VERSIONS = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
 
 
 class BodyFraming:
-    """Puts the parts of a request body on the wire as its headers promised: chunked, or exactly `content-length`
-    bytes.
-    """
+    """Puts the parts of a request body on the wire as its headers promise: chunked, or `content-length` bytes."""
 
     __slots__ = ("_chunked", "_left")
 
@@ -60,9 +58,7 @@ class BodyFraming:
 
 
 class OutgoingRequest(NamedTuple):
-    """`data` is the head, with the whole body when that is in memory; otherwise `parts` follow, each put through
-    `framing`.
-    """
+    """`data` is the head, with the body when that is in memory; otherwise `parts` follow, each through `framing`."""
 
     data: bytes
     parts: AsyncIterable[bytes] | None
@@ -82,9 +78,8 @@ def encode_request(request: httpx2.Request) -> OutgoingRequest:
     framing = BodyFraming(request.headers)
     head_only = request.method == "HEAD"
     if isinstance(stream, httpx2.ByteStream):
-        return OutgoingRequest(
-            b"".join((head, framing.frame(b"".join(stream)), framing.end())), None, framing, head_only
-        )
+        data = b"".join((head, framing.frame(b"".join(stream)), framing.end()))
+        return OutgoingRequest(data, None, framing, head_only)
     if not isinstance(stream, httpx2.AsyncByteStream):
         raise httpx2.LocalProtocolError("the request body cannot be iterated asynchronously")
     return OutgoingRequest(head, stream, framing, head_only)
@@ -221,7 +216,7 @@ class IncomingResponse:
         elif self._header_count > MAX_HEADERS:
             self.fail(httpx2.RemoteProtocolError(f"more than {MAX_HEADERS} headers or trailers"))
         elif not self.status:
-            self.headers.append((name, value.strip()))
+            self.headers.append((name, value.strip(b" \t")))
         if self.error is not None:
             raise self.error
 

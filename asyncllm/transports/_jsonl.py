@@ -32,10 +32,7 @@ class JSONLinesFramer:
         for line in lines:
             self._line(line, frames)
         if rest and self._failure is None:
-            self._held.append(rest)
-            self._held_bytes += len(rest)
-            if self._held_bytes > self._max:
-                self._fail(self._held[0])
+            self._hold(rest)
         if self._failure is not None and not frames:
             raise self._failure
         return frames
@@ -47,6 +44,12 @@ class JSONLinesFramer:
         self._line(b"".join(self._held), frames)
         self._held.clear()
         return frames
+
+    def _hold(self, rest: bytes) -> None:
+        self._held.append(rest)
+        self._held_bytes += len(rest)
+        if self._held_bytes > self._max:
+            self._fail(self._held[0])
 
     def _line(self, line: bytes, frames: list[Frame]) -> None:
         if self._failure is not None:

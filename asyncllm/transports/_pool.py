@@ -23,9 +23,7 @@ from ._http1 import Connection, Key
 
 
 class PoolCounts(NamedTuple):
-    """`active`: connections that carry an exchange, or are being opened. `waiting`: requests that wait for
-    `max_connections`.
-    """
+    """`active`: connections in use or being opened. `waiting`: requests held back by `max_connections`."""
 
     active: int
     idle: int
@@ -107,7 +105,7 @@ class Pool:
 
     def discard(self, connection: Connection) -> None:
         """A connection is gone, and its slot free."""
-        if connection in self._open:
+        if connection in self._open and not self._loop.is_closed():
             self._open.remove(connection)
             self._forget_idle(connection)
             self._opening += 1
@@ -126,16 +124,18 @@ class Pool:
             connection.abort()
 
     def dispose(self) -> None:
-        """`close` for a pool whose loop is closed. No callback will run again: the sockets are freed by dropping them."""
+        """`close` for a pool whose loop is closed: nothing is called back, transports cannot close, only be collected.
+
+        They would complain of that ("unclosed transport"), each when its cycle is found: so they are collected here.
+        """
         self._closed = True
         self._waiters.clear()
-        connections = list(self._open)
+        connections, self._open = self._open, set()
         for connection in connections:
             with contextlib.suppress(RuntimeError):  # from waking a task of that loop
                 connection.abort()
-        if any(
-            connection.key.scheme == "https" for connection in connections
-        ):  # asyncio's TLS objects form cycles; collected later they would warn of sockets left open
+            connection.forget_transport()
+        if connections:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)
                 gc.collect()

@@ -37,17 +37,14 @@ from ._raw import unknown_parts
 from ._think import ThinkSplitter
 from ._wire import Choice, Chunk, Delta, FastChunk, ToolCallPiece, decode_fast, lenient_chunk, parse_json
 
-FINISH: dict[str, FinishReason] = {
-    reason: normal
-    for normal, reasons in {
-        "stop": "stop eos eos_token end_turn stop_sequence end complete completed finished stop_token",
-        "length": "length max_tokens model_length max_output_tokens max_completion_tokens max_length",
-        "tool_calls": "tool_calls tool_use function_call tool_call",
-        "content_filter": "content_filter content_filtered sensitive safety recitation prohibited_content blocklist refusal spii",
-        "error": "error network_error insufficient_system_resource abort aborted cancelled timeout malformed_function_call",
-    }.items()
-    for reason in reasons.split()
-}  # type: ignore[assignment]  # the keys are literals of FinishReason
+_WORDS: dict[FinishReason, str] = {
+    "stop": "stop eos eos_token end_turn stop_sequence end complete completed finished stop_token",
+    "length": "length max_tokens model_length max_output_tokens max_completion_tokens max_length",
+    "tool_calls": "tool_calls tool_use function_call tool_call",
+    "content_filter": "content_filter content_filtered sensitive safety recitation prohibited_content blocklist refusal spii",
+    "error": "error network_error insufficient_system_resource abort aborted cancelled timeout malformed_function_call",
+}
+FINISH: dict[str, FinishReason] = {word: reason for reason, words in _WORDS.items() for word in words.split()}
 """What providers say, in lower case, and what it means (B6). Anything else is "other"; the raw word is kept."""
 
 
@@ -353,9 +350,8 @@ class ChatDecoder:
 def _reasoning_is_extra(raw: Mapping[str, Any]) -> bool:
     """Whether reasoning tokens stand beside completion_tokens instead of inside (xAI, F8): the total tells."""
     details = raw.get("completion_tokens_details")
-    numbers = (raw.get("total_tokens"), raw.get("prompt_tokens"), raw.get("completion_tokens"))
     reasoning = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
-    if not isinstance(reasoning, int) or not reasoning or not all(isinstance(n, int) for n in numbers):
-        return False
-    total, given, made = numbers
-    return bool(total == given + made + reasoning)
+    match raw.get("total_tokens"), raw.get("prompt_tokens"), raw.get("completion_tokens"), reasoning:
+        case int(total), int(given), int(made), int(thought):
+            return thought > 0 and total == given + made + thought
+    return False

@@ -7,6 +7,8 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from ...events import (
     Audio,
     File,
@@ -48,7 +50,7 @@ def message_from_dict(data: Mapping[str, Any], where: str = "message") -> Messag
     if role == "assistant":
         parts += _calls(data, where)
     only = parts[0] if len(parts) == 1 else None
-    return Message(_ROLES.get(role, role), only.text if isinstance(only, Text) else parts or "", name)  # type: ignore[arg-type]
+    return Message(_ROLES.get(role, role), only.text if isinstance(only, Text) else parts or "", name)
 
 
 def _reasoning(data: Mapping[str, Any]) -> list[Part]:
@@ -76,8 +78,6 @@ def _calls(data: Mapping[str, Any], where: str) -> list[Part]:
 
 
 def _dump(value: object) -> str:
-    import msgspec
-
     return "" if value is None else msgspec.json.encode(value).decode()
 
 

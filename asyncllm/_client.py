@@ -1,0 +1,156 @@
+"""The client: a model, or several, behind one way of asking."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+import httpx2
+
+from ._input import NAMES, CallOptions, OptionsBesideOutput, request_from
+from ._stream import Stream
+from .backends import Backend, Failover, Retry, RetryPolicy, Settings, Timed, TokenProvider, make_backend
+from .events import Input, InvalidRequestError, Reply
+
+T = TypeVar("T")
+
+
+class Client:
+    """Streams from a model.
+
+        async with Client("openai/gpt-5-mini") as client:
+            stream = await client.stream("Why is the sky blue?")
+
+    Args:
+        model: "provider/model", a backend of your own, or a list of them: where one fails before any content of an answer,
+            the next is asked.
+        api_key, token_provider: the credentials; by default the provider's environment variable. A token provider, sync or
+            async, is asked afresh for every request.
+        base_url: another endpoint of the same wire.
+        http_client: your own ``httpx2.AsyncClient``, or an ``AsyncOpenAI`` / ``AsyncAzureOpenAI`` whose endpoint,
+            credentials and proxies are used. Yours to close.
+        retry: how many times a call that failed before its first content is repeated, or a :class:`RetryPolicy`.
+        limits: of our connection pool (``httpx2.Limits``).
+        extra_headers: sent with every request.
+        options: defaults for every call (see :class:`CallOptions`), and options of the backend (for example `resource=`
+            for azure, `think_tags=True` for a server that leaves reasoning in the text).
+
+    One client may serve any number of streams at once, and one event loop after another. It is closed by its block or by
+    :meth:`aclose`.
+    """
+
+    def __init__(
+        self,
+        model: str | Backend | Sequence[str | Backend],
+        *,
+        api_key: str | None = None,
+        token_provider: TokenProvider | None = None,
+        base_url: str | None = None,
+        http_client: object = None,
+        retry: int | RetryPolicy = 2,
+        limits: httpx2.Limits | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        self._limits = limits
+        self._owned: httpx2.AsyncClient | None = None
+        self._given: httpx2.AsyncClient | None = None
+        sdk_client = None
+        if isinstance(http_client, httpx2.AsyncClient):
+            self._given = http_client
+        else:
+            sdk_client = http_client
+        self._defaults = CallOptions(**{name: options.pop(name) for name in list(options) if name in NAMES})  # type: ignore[typeddict-item]
+        request_from("", "check", self._defaults)  # wrong defaults are told here, not at the first call
+        settings = Settings(
+            http_client=self._http,
+            sdk_client=sdk_client,
+            api_key=api_key,
+            token_provider=token_provider,
+            base_url=base_url,
+            headers=dict(extra_headers or {}),
+            options=options,
+        )
+        policy = retry if isinstance(retry, RetryPolicy) else RetryPolicy(tries=_tries(retry))
+        specs = [model] if isinstance(model, str) or not isinstance(model, Sequence) else list(model)
+        if not specs:
+            raise InvalidRequestError("a client needs at least one model")
+        targets = [self._target(spec, settings, policy) for spec in specs]
+        self._backend: Backend
+        self._backend, self.model = targets[0]
+        if len(targets) > 1:
+            self._backend = Failover(targets)
+
+    @staticmethod
+    def _target(spec: str | Backend, settings: Settings, policy: RetryPolicy) -> tuple[Backend, str]:
+        if isinstance(spec, str):
+            backend, model = make_backend(spec, settings)
+        elif hasattr(spec, "stream"):
+            backend, model = spec, spec.name
+        else:
+            raise InvalidRequestError(f"model must be 'provider/model' or a backend, not {type(spec).__name__}")
+        return Retry(Timed(backend), policy), model
+
+    def __repr__(self) -> str:
+        return f"Client({self.provider}/{self.model})"
+
+    @property
+    def provider(self) -> str:
+        return self._backend.name
+
+    def _http(self) -> httpx2.AsyncClient:
+        """The HTTP client: the user's, or ours, made when the first request is sent."""
+        if self._given is not None:
+            return self._given
+        if self._owned is None:
+            from .transports import http_client
+
+            self._owned = http_client(limits=self._limits)
+        return self._owned
+
+    @overload
+    def stream(self, input: Input, *, output: type[T], **options: Unpack[OptionsBesideOutput]) -> Stream[T]: ...
+    @overload
+    def stream(self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsBesideOutput]) -> Stream[object]: ...
+    def stream(self, input: Input, *, output: Any = None, **options: Any) -> Stream[Any]:
+        """Ask, and have the answer as it comes: ``await`` it or use it with ``async with`` (see :class:`Stream`).
+
+        Raises :class:`InvalidRequestError` at once for input and options that make no sense; every other error comes where
+        the stream is awaited, entered or iterated.
+        """
+        merged = CallOptions(**{**self._defaults, **options, **({"output": output} if output is not None else {})})  # type: ignore[typeddict-item]
+        request, spec = request_from(self.model, input, merged)
+        return Stream(lambda: self._backend.stream(request), history=request.messages, total=request.timeout.total, output=spec)
+
+    @overload
+    async def complete(self, input: Input, *, output: type[T], **options: Unpack[OptionsBesideOutput]) -> Reply[T]: ...
+    @overload
+    async def complete(self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsBesideOutput]) -> Reply[object]: ...
+    async def complete(self, input: Input, *, output: Any = None, **options: Any) -> Reply[Any]:
+        """Ask, and have the whole answer: the fold of :meth:`stream`."""
+        async with self.stream(input, output=output, **options) as stream:
+            return await stream.reply()
+
+    async def aclose(self) -> None:
+        """Close all connections. Streams that are still open break."""
+        try:
+            await self._backend.aclose()
+        finally:
+            if self._owned is not None:
+                owned, self._owned = self._owned, None
+                await owned.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def _tries(retry: int) -> int:
+    if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
+        raise InvalidRequestError(f"retry must be a number of tries after the first (0 = none) or a RetryPolicy, not {retry!r}")
+    return retry

@@ -1,0 +1,164 @@
+"""What a call takes, to what a backend is given: input and options are checked here, before a byte is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, cast, get_args
+
+import msgspec
+
+from ._output import OutputSpec
+from .events import Input, InvalidRequestError, Message
+from .protocols import ReasoningEffort, Request, Timeout, Tool
+from .protocols.openai_chat import message_from_dict, tool_from_dict
+
+
+class OptionsBesideOutput(TypedDict, total=False):
+    """The options of a call whose type does not depend on them."""
+
+    system: str | None
+    tools: Sequence[Tool | Mapping[str, object]]
+    tool_choice: str | None
+    max_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    reasoning: ReasoningEffort | None
+    extra_body: Mapping[str, object]
+    extra_headers: Mapping[str, str]
+    timeout: float | Timeout | None
+    raw: bool
+
+
+class CallOptions(OptionsBesideOutput, total=False):
+    """The options of a call. Given to the client, they are the defaults of all its calls."""
+
+    output: object
+
+
+NAMES = frozenset(CallOptions.__annotations__)
+
+
+def messages_from(given: Input) -> tuple[Message, ...]:
+    """A conversation from a question, a message, or a list of messages and OpenAI-style dicts."""
+    if isinstance(given, str):
+        return (Message("user", given),)
+    if isinstance(given, Message):
+        return (given,)
+    if isinstance(given, Mapping):
+        return (message_from_dict(given),)
+    if not isinstance(given, Sequence) or isinstance(given, bytes | bytearray):
+        raise InvalidRequestError(f"expected a string, a Message or a list of messages, not {type(given).__name__}")
+    messages: list[Message] = []
+    for at, item in enumerate(cast("Sequence[object]", given)):
+        if isinstance(item, Message):
+            messages.append(item)
+        elif isinstance(item, Mapping):
+            messages.append(message_from_dict(item, f"messages[{at}]"))
+        else:
+            raise InvalidRequestError(f"messages[{at}] must be a Message or a dict with role and content, not {type(item).__name__}")
+    if not messages:
+        raise InvalidRequestError("there are no messages")
+    return tuple(messages)
+
+
+def timeout_from(given: float | Timeout | None) -> Timeout:
+    """A number limits the whole call, None nothing but the connection."""
+    if isinstance(given, Timeout):
+        limits = given
+    elif given is None:
+        limits = Timeout(first_token=None, inter_token=None, total=None, idle=None)
+    elif isinstance(given, int | float) and not isinstance(given, bool):
+        limits = Timeout(total=float(given))
+    else:
+        raise InvalidRequestError(f"timeout must be seconds or a Timeout, not {type(given).__name__}")
+    for name in Timeout.__struct_fields__:
+        value = getattr(limits, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+            raise InvalidRequestError(f"timeout.{name} must be a positive number of seconds or None, not {value!r}")
+    return limits
+
+
+def request_from(model: str, given: Input, options: CallOptions) -> tuple[Request, OutputSpec | None]:
+    """The Request of one call, and how its output is read. Raises :class:`InvalidRequestError` for what makes no sense."""
+    unknown = sorted(set(options) - NAMES)
+    if unknown:
+        raise InvalidRequestError(f"unknown option {', '.join(unknown)}; there are {', '.join(sorted(NAMES))} (others go in extra_body=)")
+    wanted = options.get("output")
+    output = OutputSpec(wanted) if wanted is not None else None
+    stop = options.get("stop") or ()
+    fields: dict[str, Any] = {
+        "model": model,
+        "messages": messages_from(given),
+        "system": options.get("system"),
+        "tools": tuple(_tool(tool, at) for at, tool in enumerate(options.get("tools") or ())),
+        "tool_choice": options.get("tool_choice"),
+        "output": output.request if output is not None else None,
+        "max_tokens": _whole("max_tokens", options.get("max_tokens"), least=1),
+        "temperature": _number("temperature", options.get("temperature"), 0, 2),
+        "top_p": _number("top_p", options.get("top_p"), 0, 1),
+        "stop": (stop,) if isinstance(stop, str) else tuple(stop),
+        "seed": _whole("seed", options.get("seed")),
+        "reasoning": _reasoning(options.get("reasoning")),
+        "extra_body": _mapping("extra_body", options.get("extra_body")),
+        "extra_headers": _headers(options.get("extra_headers")),
+        "timeout": timeout_from(options["timeout"]) if "timeout" in options else Timeout(),
+        "raw": bool(options.get("raw")),
+    }
+    return Request(**fields), output
+
+
+def _tool(tool: object, at: int) -> Tool:
+    if isinstance(tool, Tool):
+        return tool
+    if isinstance(tool, Mapping):
+        return tool_from_dict(tool, f"tools[{at}]")
+    raise InvalidRequestError(f"tools[{at}] must be a Tool or an OpenAI-style dict, not {type(tool).__name__}")
+
+
+def _whole(name: str, value: object, least: int | None = None) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+        raise InvalidRequestError(f"{name} must be a whole number{f' of at least {least}' if least else ''}, not {value!r}")
+    return value
+
+
+def _number(name: str, value: object, low: float, high: float) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InvalidRequestError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
+    return value
+
+
+def _reasoning(value: object) -> object:
+    efforts = get_args(ReasoningEffort)
+    if value is not None and value not in efforts:
+        raise InvalidRequestError(f"reasoning must be one of {', '.join(efforts)}, not {value!r}")
+    return value
+
+
+def _mapping(name: str, value: object) -> Mapping[str, object]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidRequestError(f"{name} must be a dict, not {type(value).__name__}")
+    try:
+        msgspec.json.encode(value)
+    except (TypeError, msgspec.MsgspecError) as error:
+        raise InvalidRequestError(f"{name} is not JSON: {error}") from None
+    return value
+
+
+def _headers(value: object) -> Mapping[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidRequestError(f"extra_headers must be a dict, not {type(value).__name__}")
+    for name, text in value.items():
+        good = isinstance(name, str) and isinstance(text, str) and name and f"{name}{text}".isprintable() and name.isascii()
+        if not good or not text.isascii():  # the value may be a secret: it is not shown
+            raise InvalidRequestError(f"extra_headers: {name!r} or its value is not printable ASCII text")
+    return {name.lower(): text for name, text in value.items()}

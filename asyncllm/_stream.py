@@ -1,0 +1,312 @@
+"""The stream of one call: an async iterator of events that is also its context manager, its text and its reply."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypeVar
+
+import msgspec
+
+from ._output import OutputSpec
+from .backends import EventSource, Interrupt, Interrupted
+from .events import (
+    Finish,
+    Fold,
+    IncompleteStreamError,
+    LLMError,
+    Message,
+    Reply,
+    StreamError,
+    StreamEvent,
+    TextDelta,
+    TotalTimeout,
+    has_content,
+)
+
+Output = TypeVar("Output")
+
+
+class Stream(Generic[Output]):
+    """One call to a model, as its events arrive. Made by :meth:`asyncllm.Client.stream`.
+
+    Two ways to use it. Both return at the first content of the answer, when failed attempts have been repeated or raised:
+
+        stream = await client.stream("Hi")           # closed at its end, by aclose(), or with the last reference
+        async with client.stream("Hi") as stream:    # closed on leaving, whatever happens
+
+    Iterating gives :data:`asyncllm.StreamEvent` s and raises the :class:`asyncllm.LLMError` with which a stream ends, with
+    `.partial` set. A stream ends with Finish or with an error, never in silence. It can be iterated once, by one task at a
+    time; :meth:`aclose` may be called from any task and ends the iteration of another. Cancelling the task that waits in it
+    closes the connection at once.
+    """
+
+    def __init__(
+        self,
+        open_source: Callable[[], EventSource],
+        *,
+        history: tuple[Message, ...] = (),
+        total: float | None = None,
+        output: OutputSpec | None = None,
+    ) -> None:
+        self._open = open_source
+        self._history = history
+        self._total = total
+        self._output = output
+        self._source: EventSource | None = None
+        self._pending: Iterator[StreamEvent] = iter(())
+        self._fold = Fold()
+        self._error: LLMError | None = None
+        self._finished = False
+        self._closed = False
+        self._reading = False
+        self._guard: Interrupt[Literal["closed", "timeout"]] = Interrupt()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # ---- beginning
+
+    def __await__(self) -> Generator[object, None, Self]:
+        return self._begin().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self._begin()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _begin(self) -> Self:
+        if self._source is not None or self._closed:
+            return self
+        first: list[StreamEvent] = []
+        while not has_content(first):
+            batch = await self._read()
+            if batch is None:
+                break
+            first += batch
+        if self._error is not None and not has_content(first):
+            raise self._error
+        self._pending = iter(first)
+        return self
+
+    # ---- iterating
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        for event in self._pending:
+            return event
+        while (batch := await self._read()) is not None:
+            self._pending = iter(batch)
+            for event in self._pending:
+                return event
+        if self._error is not None:
+            raise self._error
+        raise StopAsyncIteration
+
+    async def _read(self) -> list[StreamEvent] | None:
+        """The next batch without its StreamError, which becomes `_error`; None at the end."""
+        if self._finished or self._closed:
+            return None
+        if self._reading:
+            raise RuntimeError("this stream is being read by another task; one task at a time can iterate a stream")
+        self._reading = True
+        try:
+            if self._source is None:
+                self._start()
+            assert self._source is not None
+            batch = await self._guard.run(self._source.__anext__)
+        except Interrupted:
+            await self._interrupted()
+            return None
+        except StopAsyncIteration:
+            return await self._ended([StreamError(IncompleteStreamError("the backend ended its stream without saying how"))])
+        except BaseException:
+            self._abort()
+            raise
+        finally:
+            self._reading = False
+        last = batch[-1]
+        if isinstance(last, Finish | StreamError):
+            return await self._ended(batch)
+        self._fold.extend(batch)
+        return batch
+
+    def _start(self) -> None:
+        self._source = self._open()
+        if self._total is not None:
+            self._timer = asyncio.get_running_loop().call_later(self._total, self._guard.interrupt, "timeout")
+
+    async def _ended(self, batch: list[StreamEvent]) -> list[StreamEvent] | None:
+        """The last batch. The error, if there is one, is raised once the events before it are out."""
+        last = batch[-1]
+        self._fold.extend(batch)
+        self._finished = True
+        if isinstance(last, StreamError):
+            self._fail(last.error)
+            batch.pop()
+        await self._release()
+        return batch or None
+
+    def _fail(self, error: LLMError) -> None:
+        error.partial = self.partial
+        self._error = error
+
+    async def _interrupted(self) -> None:
+        self._finished = True
+        if self._guard.why == "timeout":
+            self._fail(TotalTimeout(f"the whole call took longer than {self._total:g} s (timeout.total)"))
+        await self._release()
+
+    # ---- other views of the same events
+
+    @property
+    def text(self) -> AsyncIterator[str]:
+        """The pieces of the answer's text; everything else is passed over (and still in the reply)."""
+        return _TextView(self)
+
+    def as_events(self) -> AsyncIterator[StreamEvent]:
+        """The events, with the failure of the stream as its last one instead of an exception."""
+        return _EventView(self)
+
+    def batches(self) -> AsyncIterator[list[StreamEvent]]:
+        """The events as lists, one a wakeup: for relays, which write as much at once as arrived at once."""
+        return _BatchView(self)
+
+    async def reply(self) -> Reply[Output]:
+        """Read to the end, and the whole of it. Raises what iterating raises; after an early close, IncompleteStreamError."""
+        await self._begin()
+        self._pending = iter(())
+        while await self._read() is not None:
+            pass
+        if self._error is not None:
+            raise self._error
+        if not self._finished or self._guard.why == "closed":
+            raise IncompleteStreamError("the stream was closed before its end", partial=self.partial, retryable=False)
+        reply = self.partial
+        if self._output is not None:
+            reply = msgspec.structs.replace(reply, output=self._output.parse(reply))
+        return reply  # type: ignore[return-value]  # `output` is what the caller's type says: parse() saw to it
+
+    @property
+    def partial(self) -> Reply[object]:
+        """The Reply of what has been received so far."""
+        return self._fold.reply(before=self._history)
+
+    @property
+    def error(self) -> LLMError | None:
+        """The error with which the stream ended, if it did."""
+        return self._error
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection was let go of: at the end, or before it."""
+        return self._closed or self._finished
+
+    # ---- closing
+
+    async def aclose(self) -> None:
+        """Close the connection now. Idempotent, from any task; a task that iterates sees the end of the iteration."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._reading:
+            self._guard.interrupt("closed")  # the reader lets go
+        elif not self._finished:
+            await self._release()
+
+    async def _release(self) -> None:
+        self._stop_timer()
+        source = self._source
+        if source is not None:
+            try:
+                await source.aclose()
+            except BaseException:
+                source.abort()
+                raise
+
+    def _abort(self) -> None:
+        self._closed = True
+        self._stop_timer()
+        if self._source is not None:
+            self._source.abort()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def __del__(self) -> None:
+        if not self._finished and not self._closed and self._source is not None:
+            self._abort()
+
+
+class _TextView:
+    __slots__ = ("_pieces", "_stream")
+
+    def __init__(self, stream: Stream[Any]) -> None:
+        self._stream = stream
+        self._pieces: Iterator[str] = iter(())
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        for piece in self._pieces:
+            return piece
+        stream = self._stream
+        while True:
+            self._pieces = iter([event.text for event in stream._pending if event.__class__ is TextDelta])
+            for piece in self._pieces:
+                return piece
+            batch = await stream._read()
+            if batch is None:
+                if stream._error is not None:
+                    raise stream._error
+                raise StopAsyncIteration
+            stream._pending = iter(batch)
+
+
+class _EventView:
+    __slots__ = ("_done", "_stream")
+
+    def __init__(self, stream: Stream[Any]) -> None:
+        self._stream = stream
+        self._done = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        if self._done:
+            raise StopAsyncIteration
+        try:
+            return await self._stream.__anext__()
+        except LLMError as error:
+            self._done = True
+            return StreamError(error)
+
+
+class _BatchView:
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Stream[Any]) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[StreamEvent]:
+        stream = self._stream
+        batch = list(stream._pending)
+        while not batch:
+            read = await stream._read()
+            if read is None:
+                if stream._error is not None:
+                    raise stream._error
+                raise StopAsyncIteration
+            batch = read
+        return batch

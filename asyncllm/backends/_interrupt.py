@@ -1,0 +1,61 @@
+"""Breaking into an await from outside (a timer, a close from another task) without being mistaken for cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+Why = TypeVar("Why")
+
+
+class Interrupted(Exception):
+    """The await was broken off by :meth:`Interrupt.interrupt`."""
+
+
+class Interrupt(Generic[Why]):
+    """Guards the awaits of one owner.
+
+    The bookkeeping is that of ``asyncio.timeout``: the waiting task is cancelled, and the cancellation taken back when it
+    arrives here, unless somebody else cancelled the task, too; then theirs goes on. Costs no timer and no task.
+    """
+
+    __slots__ = ("_cancelling", "_hit", "_task", "why")
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[object] | None = None
+        self._cancelling = 0
+        self._hit = False
+        self.why: Why | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a task is inside :meth:`run`."""
+        return self._task is not None
+
+    def interrupt(self, why: Why) -> None:
+        """Break off the await under way, if there is one; `why` stays readable either way. The first reason counts."""
+        if self.why is None:
+            self.why = why
+            if self._task is not None:
+                self._hit = True
+                self._task.cancel()
+
+    async def run(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Await `call()`. Raises :class:`Interrupted` if it was broken off."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        try:
+            result = await call()
+        except asyncio.CancelledError:
+            if self._hit and task.uncancel() <= self._cancelling:
+                raise Interrupted from None
+            raise
+        finally:
+            self._task = None
+        if self._hit:  # it was done already when the interrupt came; the result stands
+            task.uncancel()
+        return result

@@ -1,0 +1,126 @@
+"""From "provider/model" to a backend: the rows, and the few backends that are code."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx2
+import msgspec
+
+from ..events import InvalidRequestError
+from ..protocols.openai_chat import ChatCodec, ChatQuirks
+from ._backend import Backend
+from ._carrier import Carrier, HTTPCarrier
+from ._credentials import Credentials, TokenProvider
+from ._http import HTTPBackend
+from ._sdk import OpenAICarrier, OpenAIClient
+from ._vendors import BY_NAME, VENDORS, Vendor
+
+COMPATIBLE = Vendor(name="openai-compatible", base_url="", default_key="")
+"""Any server of the chat wire at a base URL of one's own."""
+
+OTHERS = ("demo",)
+"""Providers that are not rows."""
+
+
+class Settings(msgspec.Struct, kw_only=True):
+    """What a client gives to the backends it makes. `http_client` is called when a request is sent, not before."""
+
+    http_client: Callable[[], httpx2.AsyncClient]
+    sdk_client: Any = None
+    api_key: str | None = None
+    token_provider: TokenProvider | None = None
+    base_url: str | None = None
+    headers: Mapping[str, str] = {}
+    options: Mapping[str, object] = {}
+
+
+def make_backend(spec: str, settings: Settings) -> tuple[Backend, str]:
+    """The backend of "provider/model", and the model. Raises :class:`InvalidRequestError` with what to write instead."""
+    provider, slash, model = spec.partition("/")
+    if not slash:
+        if settings.base_url is None and settings.sdk_client is None:
+            raise InvalidRequestError(f"model {spec!r}: write it as provider/model, for example {_example(spec)!r}")
+        provider, model = COMPATIBLE.name, spec
+    if not model:
+        raise InvalidRequestError(f"model {spec!r} names no model: write it as {provider}/<model>")
+    if provider == "demo":
+        from ._demo import demo_backend  # pulls in the embedded server
+
+        return demo_backend(settings), model
+    vendor = COMPATIBLE if provider == COMPATIBLE.name else BY_NAME.get(provider)
+    if vendor is None:
+        raise InvalidRequestError(_unknown(provider, model))
+    return _vendor_backend(vendor, settings), model
+
+
+def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
+    options = dict(settings.options)
+    quirks = _quirks(vendor, options)
+    carrier: Carrier
+    if settings.sdk_client is not None:
+        if not isinstance(settings.sdk_client, OpenAIClient):
+            raise InvalidRequestError(f"http_client: {type(settings.sdk_client).__name__} is neither an httpx2.AsyncClient nor an AsyncOpenAI")
+        where = str(settings.sdk_client.base_url)
+        carrier = OpenAICarrier(settings.sdk_client, vendor.name)
+        credentials = Credentials(vendor.name, default="")  # the SDK client has its own
+    else:
+        where = _base_url(vendor, settings.base_url, options)
+        carrier = HTTPCarrier(where, client=settings.http_client, auth_header=vendor.auth_header)
+        if settings.token_provider is not None:  # tokens are bearer tokens, also where keys have a header of their own
+            carrier = HTTPCarrier(where, client=settings.http_client)
+        credentials = Credentials(
+            vendor.name,
+            api_key=settings.api_key,
+            token_provider=settings.token_provider,
+            env=vendor.env,
+            default=vendor.default_key,
+        )
+    if options:
+        known = sorted([*vendor.fields, *ChatQuirks.__struct_fields__])
+        raise InvalidRequestError(f"{vendor.name} knows no option {', '.join(sorted(options))}; it knows {', '.join(known)}")
+    return HTTPBackend(vendor.name, ChatCodec(vendor.name, quirks), carrier, credentials, headers=settings.headers, where=where)
+
+
+def _quirks(vendor: Vendor, options: dict[str, object]) -> ChatQuirks:
+    """The row's quirks, with those that the options set."""
+    given = {name: options.pop(name) for name in ChatQuirks.__struct_fields__ if name in options}
+    try:
+        return msgspec.convert({**msgspec.structs.asdict(vendor.quirks), **given}, ChatQuirks)
+    except msgspec.ValidationError as error:
+        raise InvalidRequestError(f"backend option: {error}") from None
+
+
+def _base_url(vendor: Vendor, given: str | None, options: dict[str, object]) -> str:
+    filled: dict[str, object] = {name: options.pop(name, None) for name in vendor.fields}
+    if given is not None:
+        return given
+    for name in vendor.base_url_env:
+        if value := os.environ.get(name):
+            return value.rstrip("/").removesuffix(vendor.base_url_suffix) + vendor.base_url_suffix
+    for name, variables in vendor.fields.items():
+        field = filled[name] or next((found for variable in variables if (found := os.environ.get(variable))), None)
+        if not field:
+            raise InvalidRequestError(f"{vendor.name} needs {name}=, or the environment variable {' or '.join(variables)}, or base_url=")
+        filled[name] = str(field).removeprefix("https://").strip("/")
+    if not vendor.base_url:
+        raise InvalidRequestError(f"{vendor.name} needs base_url=")
+    return vendor.base_url.format_map(filled)
+
+
+def providers() -> list[str]:
+    """The names of all providers, in alphabetical order."""
+    return sorted([*OTHERS, *(vendor.name for vendor in VENDORS)])
+
+
+def _example(model: str) -> str:
+    return f"openai/{model}" if model else "openai/gpt-5-mini"
+
+
+def _unknown(provider: str, model: str) -> str:
+    near = difflib.get_close_matches(provider, [*BY_NAME, *OTHERS], n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}/{model}?" if near else ""
+    return f"no provider is named {provider!r}{hint} (known: {', '.join(providers())}; for a server of your own: openai-compatible/{model} with base_url=)"

@@ -1,0 +1,260 @@
+"""The vendors of the chat wire, as data. To add one: add a row, and a recording of its stream to the tests.
+
+Sources: the providers' documentation and the quirks named beside the values. `unsure` names what rests on hearsay.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from ..protocols.openai_chat import ChatQuirks as Q
+
+
+class Vendor(Struct, frozen=True, kw_only=True):
+    """One OpenAI-compatible provider.
+
+    Attributes:
+        base_url: where its API is; `{field}` s are filled from backend options or the variables in `fields`.
+        env: variables that may hold the key, in order.
+        default_key: what is sent where no key is needed.
+        base_url_env: variables that may override the base URL.
+        auth_header: the header that carries the key; anything but `authorization` has no "Bearer".
+        local: whether it usually runs on one's own machine.
+        unsure: fields that nobody could verify.
+    """
+
+    name: str
+    base_url: str
+    env: tuple[str, ...] = ()
+    default_key: str | None = None
+    base_url_env: tuple[str, ...] = ()
+    base_url_suffix: str = ""
+    fields: dict[str, tuple[str, ...]] = {}
+    auth_header: str = "authorization"
+    aliases: tuple[str, ...] = ()
+    quirks: Q = Q()
+    local: bool = False
+    default_model: str = ""
+    unsure: tuple[str, ...] = ()
+
+
+_COMPLETION = Q(max_tokens="max_completion_tokens")
+_TAGS = Q(think_tags=True)
+
+VENDORS: tuple[Vendor, ...] = (
+    Vendor(
+        name="openai",
+        base_url="https://api.openai.com/v1",
+        env=("OPENAI_API_KEY",),
+        base_url_env=("OPENAI_BASE_URL",),
+        quirks=Q(max_tokens="max_completion_tokens", system_role="developer"),
+        default_model="gpt-5-mini",
+    ),
+    Vendor(
+        name="azure",
+        base_url="https://{resource}.openai.azure.com/openai/v1",
+        env=("AZURE_OPENAI_API_KEY",),
+        base_url_env=("AZURE_OPENAI_ENDPOINT",),
+        base_url_suffix="/openai/v1",
+        fields={"resource": ("AZURE_OPENAI_RESOURCE",)},
+        auth_header="api-key",
+        aliases=("azure-openai",),
+        quirks=_COMPLETION,
+        unsure=("quirks.stream_options on api-versions before v1",),
+    ),
+    Vendor(
+        name="gemini-openai",
+        base_url="https://generativelanguage.googleapis.com/v1beta/openai",
+        env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        aliases=("gemini-openai-compat",),
+    ),
+    Vendor(
+        name="vertex-maas",
+        base_url="https://{location}-aiplatform.googleapis.com/v1/projects/{project}/locations/{location}/endpoints/openapi",
+        fields={"location": ("GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION"), "project": ("GOOGLE_CLOUD_PROJECT",)},
+        unsure=("env",),
+    ),
+    Vendor(
+        name="fireworks",
+        base_url="https://api.fireworks.ai/inference/v1",
+        env=("FIREWORKS_API_KEY",),
+        aliases=("fireworks-ai",),
+        default_model="accounts/fireworks/models/gpt-oss-120b",
+    ),
+    Vendor(
+        name="groq",
+        base_url="https://api.groq.com/openai/v1",
+        env=("GROQ_API_KEY",),
+        quirks=_COMPLETION,
+        default_model="llama-3.3-70b-versatile",
+    ),
+    Vendor(
+        name="openrouter",
+        base_url="https://openrouter.ai/api/v1",
+        env=("OPENROUTER_API_KEY",),
+        default_model="openrouter/auto",
+    ),
+    Vendor(
+        name="ollama",
+        base_url="http://localhost:11434/v1",
+        env=("OLLAMA_API_KEY",),
+        default_key="ollama",
+        base_url_env=("OLLAMA_BASE_URL",),
+        quirks=Q(strict_tools=False),
+        local=True,
+        default_model="llama3.2",
+    ),
+    Vendor(
+        name="vllm",
+        base_url="http://localhost:8200/v1",
+        env=("VLLM_API_KEY",),
+        default_key="vllm",
+        base_url_env=("VLLM_BASE_URL",),
+        quirks=Q(done_needs_finish=True),  # vllm-project/vllm#57089: an aborted request ends with a clean [DONE]
+        local=True,
+    ),
+    Vendor(name="sglang", base_url="http://localhost:30000/v1", default_key="EMPTY", env=("SGLANG_API_KEY",), local=True),
+    Vendor(
+        name="llama.cpp",
+        base_url="http://127.0.0.1:8080/v1",
+        env=("LLAMACPP_API_KEY",),
+        default_key="none",
+        aliases=("llamacpp", "llama-server"),
+        local=True,
+    ),
+    Vendor(
+        name="lmstudio",
+        base_url="http://localhost:1234/v1",
+        env=("LM_STUDIO_API_KEY",),
+        default_key="lm-studio",
+        aliases=("lm-studio",),
+        local=True,
+    ),
+    Vendor(
+        name="deepseek",
+        base_url="https://api.deepseek.com",
+        env=("DEEPSEEK_API_KEY",),
+        quirks=Q(output="json_object"),  # json_schema is rejected on chat
+        default_model="deepseek-chat",
+    ),
+    Vendor(
+        name="mistral",
+        base_url="https://api.mistral.ai/v1",
+        env=("MISTRAL_API_KEY",),
+        # unknown fields are refused (extra_forbidden); usage comes unasked; a replayed thought is refused
+        quirks=Q(stream_options=False, seed=False, echo_reasoning=False),
+        default_model="mistral-medium-latest",
+        unsure=("quirks.seed (the field is random_seed)",),
+    ),
+    Vendor(
+        name="xai",
+        base_url="https://api.x.ai/v1",
+        env=("XAI_API_KEY",),
+        aliases=("grok",),
+        quirks=_COMPLETION,
+        default_model="grok-4",
+    ),
+    Vendor(name="together", base_url="https://api.together.xyz/v1", env=("TOGETHER_API_KEY",), aliases=("together-ai",)),
+    Vendor(name="cerebras", base_url="https://api.cerebras.ai/v1", env=("CEREBRAS_API_KEY",), quirks=_COMPLETION),
+    Vendor(
+        name="nvidia",
+        base_url="https://integrate.api.nvidia.com/v1",
+        env=("NVIDIA_API_KEY",),
+        aliases=("nvidia-nim", "nim"),
+        unsure=("quirks.extra fields are refused",),
+    ),
+    Vendor(
+        name="moonshot",
+        base_url="https://api.moonshot.ai/v1",
+        env=("MOONSHOT_API_KEY",),
+        aliases=("moonshotai", "kimi"),
+        quirks=Q(tool_choice_forced=False, strict_tools=False),
+    ),
+    Vendor(name="minimax", base_url="https://api.minimax.io/v1", env=("MINIMAX_API_KEY",), quirks=_TAGS),
+    Vendor(name="zai", base_url="https://api.z.ai/api/paas/v4", env=("ZAI_API_KEY",), aliases=("z.ai", "glm", "zhipu")),
+    Vendor(
+        name="dashscope",
+        base_url="https://dashscope.aliyuncs.com/compatible-mode/v1",
+        env=("DASHSCOPE_API_KEY",),
+        base_url_env=("DASHSCOPE_BASE_URL",),
+        aliases=("alibaba", "qwen"),
+    ),
+    Vendor(
+        name="perplexity",
+        base_url="https://api.perplexity.ai",
+        env=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+        quirks=_TAGS,
+        default_model="sonar",
+        unsure=("quirks.think_tags",),
+    ),
+    Vendor(
+        name="cohere",
+        base_url="https://api.cohere.ai/compatibility/v1",
+        env=("COHERE_API_KEY", "CO_API_KEY"),
+        aliases=("cohere-compat",),
+        quirks=_COMPLETION,
+    ),
+    Vendor(name="deepinfra", base_url="https://api.deepinfra.com/v1/openai", env=("DEEPINFRA_API_KEY",)),
+    Vendor(name="sambanova", base_url="https://api.sambanova.ai/v1", env=("SAMBANOVA_API_KEY",), quirks=_TAGS),
+    Vendor(
+        name="nebius",
+        base_url="https://api.studio.nebius.ai/v1",
+        env=("NEBIUS_API_KEY",),
+        unsure=("base_url (newer: https://api.tokenfactory.nebius.com/v1)",),
+    ),
+    Vendor(
+        name="huggingface",
+        base_url="https://router.huggingface.co/v1",
+        env=("HF_TOKEN", "HUGGINGFACE_API_KEY"),
+        aliases=("hf", "huggingface-router"),
+        unsure=("quirks.stream_options (depends on the routed provider)",),
+    ),
+    Vendor(
+        name="github",
+        base_url="https://models.github.ai/inference",
+        env=("GITHUB_TOKEN",),
+        aliases=("github-models",),
+        quirks=_COMPLETION,
+        unsure=("quirks.max_tokens (as the model has it)",),
+    ),
+    Vendor(
+        name="databricks",
+        base_url="https://{workspace}/serving-endpoints",
+        env=("DATABRICKS_TOKEN",),
+        fields={"workspace": ("DATABRICKS_HOST",)},
+        unsure=("quirks",),
+    ),
+    Vendor(
+        name="bedrock-mantle",
+        base_url="https://bedrock-mantle.{region}.api.aws/v1",
+        env=("AWS_BEARER_TOKEN_BEDROCK",),
+        fields={"region": ("AWS_REGION", "AWS_DEFAULT_REGION")},
+        quirks=_COMPLETION,
+        unsure=("base_url", "quirks"),
+    ),
+    Vendor(
+        name="vercel",
+        base_url="https://ai-gateway.vercel.sh/v1",
+        env=("AI_GATEWAY_API_KEY",),
+        aliases=("vercel-ai-gateway", "ai-gateway"),
+    ),
+    Vendor(
+        name="litellm-proxy",
+        base_url="http://localhost:4000",
+        env=("LITELLM_API_KEY", "LITELLM_PROXY_API_KEY"),
+        default_key="sk-anything",
+        base_url_env=("LITELLM_PROXY_API_BASE",),
+        local=True,
+    ),
+    Vendor(name="hyperbolic", base_url="https://api.hyperbolic.xyz/v1", env=("HYPERBOLIC_API_KEY",), unsure=("base_url",)),
+    Vendor(name="novita", base_url="https://api.novita.ai/v3/openai", env=("NOVITA_API_KEY",), unsure=("base_url",)),
+    Vendor(
+        name="volcengine",
+        base_url="https://ark.cn-beijing.volces.com/api/v3",
+        env=("ARK_API_KEY",),
+        aliases=("volcengine-ark", "ark", "doubao"),
+    ),
+    Vendor(name="baseten", base_url="https://inference.baseten.co/v1", env=("BASETEN_API_KEY",)),
+)
+
+BY_NAME: dict[str, Vendor] = {name: vendor for vendor in VENDORS for name in (vendor.name, *vendor.aliases)}
