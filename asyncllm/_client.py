@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 import httpx2
 
-from ._input import NAMES, CallOptions, OptionsBesideOutput, request_from
+from ._input import NAMES, CallOptions, OptionsBesideOutput, headers_from, request_from
 from ._stream import Stream
 from .backends import Backend, Failover, Retry, RetryPolicy, Settings, Timed, TokenProvider, make_backend
 from .events import Input, InvalidRequestError, Reply
@@ -69,7 +69,7 @@ class Client:
             api_key=api_key,
             token_provider=token_provider,
             base_url=base_url,
-            headers=dict(extra_headers or {}),
+            headers=headers_from(extra_headers),
             options=options,
         )
         policy = retry if isinstance(retry, RetryPolicy) else RetryPolicy(tries=_tries(retry))

@@ -102,7 +102,7 @@ def request_from(model: str, given: Input, options: CallOptions) -> tuple[Reques
         "seed": _whole("seed", options.get("seed")),
         "reasoning": _reasoning(options.get("reasoning")),
         "extra_body": _mapping("extra_body", options.get("extra_body")),
-        "extra_headers": _headers(options.get("extra_headers")),
+        "extra_headers": headers_from(options.get("extra_headers")),
         "timeout": timeout_from(options["timeout"]) if "timeout" in options else Timeout(),
         "raw": bool(options.get("raw")),
     }
@@ -152,7 +152,8 @@ def _mapping(name: str, value: object) -> Mapping[str, object]:
     return value
 
 
-def _headers(value: object) -> Mapping[str, str]:
+def headers_from(value: object) -> Mapping[str, str]:
+    """Checked, with lower-case names, so that a call's header replaces the client's."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):

@@ -213,6 +213,7 @@ class Stream(Generic[Output]):
         if self._closed:
             return
         self._closed = True
+        self._pending = iter(())
         if self._reading:
             self._guard.interrupt("closed")  # the reader lets go
         elif not self._finished:

@@ -54,8 +54,9 @@ class _LoopThread:
             loop.close()
 
     def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """The result of `call()`, run in the loop. Ctrl-C cancels it, and waits for its end."""
-        future: Future[T] = asyncio.run_coroutine_threadsafe(call(), self.loop)
+        """The result of `call()`, run in the loop. Ctrl-C cancels it."""
+        loop = self.loop
+        future: Future[T] = asyncio.run_coroutine_threadsafe(call(), loop)
         try:
             return future.result()
         except BaseException:
@@ -218,6 +219,7 @@ class SyncStream(Generic[Output]):
     def close(self) -> None:
         """Close the connection now. Idempotent."""
         self._over = True
+        self._pending = iter(())
         if not self._stream.closed:
             self._thread.run(self._stream.aclose)
 

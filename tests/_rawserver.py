@@ -64,14 +64,16 @@ class RawConnection:
         if length := request.header("content-length"):
             request.body = await self.reader.readexactly(int(length))
         elif request.header("transfer-encoding") == "chunked":
+            chunks = []
             while size := int(await self.reader.readline(), 16):
-                request.body += (await self.reader.readexactly(size + 2))[:-2]
+                chunks.append((await self.reader.readexactly(size + 2))[:-2])
             await self.reader.readexactly(2)
+            request.body = b"".join(chunks)
         self.requests.append(request)
         return request
 
     async def send(self, *parts: bytes) -> None:
-        """Writes the parts one by one, each in a turn of the loop (and, thanks to TCP_NODELAY, a segment) of its own."""
+        """Writes the parts one by one, each in a turn of the loop and (TCP_NODELAY) a segment of its own."""
         for part in parts:
             self.writer.write(part)
             await self.writer.drain()

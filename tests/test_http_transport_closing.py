@@ -1,4 +1,4 @@
-"""Leaving a response before its end: closing, cancelling, dropping, finishing; what the server sees, what the pool has."""
+"""Leaving a response before its end: closing, cancelling, dropping, finishing; what server and pool see of it."""
 
 from __future__ import annotations
 
@@ -216,6 +216,7 @@ async def test_finish_reads_the_tail_and_reuses() -> None:
             await connection.request()
             await connection.send(STREAM_HEAD + chunk(b"first"))
             await tail.wait()
+            tail.clear()
             await connection.send(chunk(b": bye\n\n") + STREAM_END)
 
     tail = asyncio.Event()
@@ -316,13 +317,15 @@ async def test_error_statuses_free_their_connection() -> None:
     """20 answers of 429 on streaming requests do not exhaust a pool of two."""
     limits = httpx2.Limits(max_connections=2)
     wire = response(b"slow down", status=b"429 Too Many Requests")
-    async with raw_server(answering(wire)) as server:
-        async with httpx2.AsyncClient(transport=FastTransport(limits=limits)) as client:
-            for _ in range(20):
-                async with client.stream("POST", server.url, content=b"{}") as reply:
-                    with pytest.raises(httpx2.HTTPStatusError):
-                        reply.raise_for_status()
-            assert server.opened <= 20
+    async with (
+        raw_server(answering(wire)) as server,
+        httpx2.AsyncClient(transport=FastTransport(limits=limits)) as client,
+    ):
+        for _ in range(20):
+            async with client.stream("POST", server.url, content=b"{}") as reply:
+                with pytest.raises(httpx2.HTTPStatusError):
+                    reply.raise_for_status()
+        assert server.opened <= 20
 
 
 async def test_flow_control(monkeypatch: pytest.MonkeyPatch) -> None:

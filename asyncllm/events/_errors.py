@@ -110,8 +110,7 @@ class LLMError(Exception):
         body: str | None = None,
         partial: Reply[object] | None = None,
     ) -> None:
-        message = redact(message)
-        self.message = message if len(message) <= MESSAGE_LIMIT else message[:MESSAGE_LIMIT] + "…"
+        self.message = redact(message)
         self.status = status
         self.code = code
         self.provider = provider

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from ..events import LLMError
-from ..events._errors import BY_KIND, RateLimitError
+from ..events._errors import BY_KIND, MESSAGE_LIMIT, RateLimitError
 from ._retry_after import retry_after
 
 _CODES: dict[str, str] = {
@@ -217,6 +217,8 @@ def classify(
     now = time.time() if now is None else now
     wait = retry_after({**facts.headers, **headers}, facts.details, facts.message, now)
     message = facts.message.strip() or _summary(text, status)
+    if len(message) > MESSAGE_LIMIT:
+        message = message[:MESSAGE_LIMIT] + "…"
     cls = BY_KIND[kind]
     fields: dict[str, Any] = {
         "status": status if status is not None and status != 200 else facts.status,

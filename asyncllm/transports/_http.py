@@ -72,9 +72,8 @@ class FastTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Returns when the head of the response is there. Raises httpx2's exceptions, with `request` set."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+        loop = _running_loop()
+        if loop is None:
             return await self._fall_back(request, "not running under asyncio")
         if "upgrade" in request.headers:
             return await self._fall_back(request, "the request asks for a protocol upgrade")
@@ -88,7 +87,7 @@ class FastTransport(httpx2.AsyncBaseTransport):
         """Closes all connections, idle or not. The transport can be used again."""
         pools, self._pools = self._pools, {}
         for loop, pool in pools.items():
-            _close_pool(loop, pool)
+            await _close_pool(loop, pool)
         if self._fallback is not None:
             fallback, self._fallback = self._fallback, None
             await fallback.aclose()
@@ -98,7 +97,7 @@ class FastTransport(httpx2.AsyncBaseTransport):
         timeouts = extensions.get("timeout") or {}
         message = encode_request(request)
         key = _key(request.url, extensions.get("sni_hostname"))
-        pool = self._pools.get(loop) or self._add_pool(loop)
+        pool = self._pools.get(loop) or await self._add_pool(loop)
         connect = partial(self._connect, loop, pool, key, timeouts.get("connect"))
         exchange_options: dict[str, Any] = {
             "read_timeout": timeouts.get("read"),
@@ -126,11 +125,11 @@ class FastTransport(httpx2.AsyncBaseTransport):
             },
         )
 
-    def _add_pool(self, loop: asyncio.AbstractEventLoop) -> Pool:
+    async def _add_pool(self, loop: asyncio.AbstractEventLoop) -> Pool:
         """A pool for a loop seen for the first time: the moment to clear away those of loops that are closed."""
         for other in [other for other in self._pools if other.is_closed()]:
             self._pools.pop(other).dispose()
-        pool = self._pools[loop] = Pool(loop, self._limits)
+        pool = self._pools[loop] = await Pool.open(loop, self._limits)
         return pool
 
     async def _connect(
@@ -249,15 +248,19 @@ def _explain(exc: Exception) -> str:
     return str(exc) or type(exc).__name__
 
 
-def _close_pool(loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
+async def _close_pool(loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
     """Closes a pool from wherever this runs."""
-    try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
     if loop.is_closed():
         pool.dispose()
-    elif loop is here:
-        pool.close()
+    elif loop is _running_loop():
+        await pool.aclose()
     else:
         loop.call_soon_threadsafe(pool.close)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """None where asyncio does not run: under trio, say."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

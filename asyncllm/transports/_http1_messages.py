@@ -17,7 +17,7 @@ import httpx2
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADERS = 256
 
-# One pass over the whole head: no line break, NUL or space may hide where it would start another header or request.
+# One pass over the whole head. A line break smuggled into a header can pass for another header: lines are counted too.
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _LEGAL_HEAD = re.compile(_TOKEN + rb" [^\x00-\x20\x7f]++ HTTP/1\.1\r\n(?:" + _TOKEN + rb":[^\x00\r\n]*+\r\n)*+\r\n")
 _VERSIONS = {"1.1": b"HTTP/1.1", "1.0": b"HTTP/1.0"}
@@ -87,9 +87,9 @@ def encode_request(request: httpx2.Request) -> OutgoingRequest:
 
 def _encode_head(request: httpx2.Request) -> bytes:
     target: bytes = request.extensions.get("target", request.url.raw_path)
-    headers = b"".join([b"%b: %b\r\n" % header for header in request.headers.raw])
-    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method.encode("ascii", "replace"), target, headers)
-    if _LEGAL_HEAD.fullmatch(head) is None:
+    headers = [b"%b: %b\r\n" % header for header in request.headers.raw]
+    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method.encode("ascii", "replace"), target, b"".join(headers))
+    if _LEGAL_HEAD.fullmatch(head) is None or head.count(b"\n") != len(headers) + 2:
         raise httpx2.LocalProtocolError("the method, the target or a header has characters that HTTP/1.1 forbids")
     return head
 

@@ -14,7 +14,7 @@ import contextlib
 import gc
 import warnings
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NamedTuple
 
 import httpx2
@@ -31,7 +31,10 @@ class PoolCounts(NamedTuple):
 
 
 class Pool:
-    """Belongs to one event loop and must be used from it; `dispose` is for when that loop is closed."""
+    """Belongs to one event loop, must be used from it, and closes when the loop shuts down.
+
+    `await Pool.open(...)` makes one. `dispose` is for a loop that was closed without being shut down.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: httpx2.Limits) -> None:
         self._loop = loop
@@ -45,6 +48,14 @@ class Pool:
         self._waiters: OrderedDict[asyncio.Future[Connection | None], Key | None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+        self._guard = _close_with_loop(self)
+
+    @classmethod
+    async def open(cls, loop: asyncio.AbstractEventLoop, limits: httpx2.Limits) -> Pool:
+        """`loop` is the running one."""
+        pool = cls(loop, limits)
+        await anext(pool._guard)
+        return pool
 
     @property
     def counts(self) -> PoolCounts:
@@ -111,6 +122,10 @@ class Pool:
             self._opening += 1
             self._free_reserved()
 
+    async def aclose(self) -> None:
+        """`close`, and no more waiting for the loop's end."""
+        await self._guard.aclose()
+
     def close(self) -> None:
         """Closes every connection, idle or not, and turns away who waits."""
         self._closed = True
@@ -124,9 +139,9 @@ class Pool:
             connection.abort()
 
     def dispose(self) -> None:
-        """`close` for a pool whose loop is closed: nothing is called back, transports cannot close, only be collected.
+        """`close` when the loop is closed and calls nothing back: transports cannot close, only be collected.
 
-        They would complain of that ("unclosed transport"), each when its cycle is found: so they are collected here.
+        They complain of that ("unclosed transport") whenever their cycles are found: so they are collected here.
         """
         self._closed = True
         self._waiters.clear()
@@ -229,3 +244,13 @@ class Pool:
                 self._timer = self._loop.call_later(left, self._expire)
                 return
             connection.abort()
+
+
+async def _close_with_loop(pool: Pool) -> AsyncGenerator[None]:
+    """Stays suspended until the loop shuts down its asynchronous generators, the last thing `asyncio.run` does with a
+    loop before it closes it: the only public way to be told, and just in time for sockets to be closed properly.
+    """
+    try:
+        yield
+    finally:
+        pool.close()

@@ -216,7 +216,7 @@ class ChatDecoder:
         if delta.tool_calls:
             for position, piece in enumerate(delta.tool_calls):
                 self._piece(piece, position, events)
-        if (legacy := delta.function_call) is not None:
+        elif (legacy := delta.function_call) is not None:  # some servers say a call in both ways at once
             said = self._calls.add(legacy.arguments or "", index=0, name=legacy.name or "")
             if said is not None:
                 events.append(said)
@@ -324,7 +324,7 @@ class ChatDecoder:
             return
         if event == "error":
             self._error(self._classified(text, text), events)
-        elif cut:
+        elif cut and text[0] != "<":
             if self._finish is None:
                 self._cut("the stream was cut in the middle of an event", events)
         elif self._finish is None:

