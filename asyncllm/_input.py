@@ -48,6 +48,10 @@ def messages_from(given: Input) -> tuple[Message, ...]:
         return (given,)
     if isinstance(given, Mapping):
         return (message_from_dict(given),)
+    return _conversation(given)
+
+
+def _conversation(given: object) -> tuple[Message, ...]:
     if not isinstance(given, Sequence) or isinstance(given, bytes | bytearray):
         raise InvalidRequestError(f"expected a string, a Message or a list of messages, not {type(given).__name__}")
     messages: list[Message] = []

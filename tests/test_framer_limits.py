@@ -107,10 +107,6 @@ def test_endless_blanks_are_bounded() -> None:
     assert framer.feed(b"data: a\n\n") == [Frame("a")]
 
 
-class _Counted(bytes):
-    """Bytes that count what is copied out of them and joined to them."""
-
-
 @pytest.mark.parametrize("name", ["sse", "json_lines", "sniffing_sse", "sniffing_json_lines", "sniffing_body"])
 def test_a_long_frame_in_small_reads_is_joined_once(name: str) -> None:
     """The cost is linear: while a frame of 1 MB comes in reads of 1 kB, no copy of what is held is ever made."""

@@ -33,9 +33,7 @@ class JSONLinesFramer:
             self._line(line, frames)
         if rest and self._failure is None:
             self._hold(rest)
-        if self._failure is not None and not frames:
-            raise self._failure
-        return frames
+        return self._unless_failed(frames)
 
     def close(self) -> list[Frame]:
         if self._failure is not None:
@@ -58,6 +56,12 @@ class JSONLinesFramer:
             self._fail(line)
         elif text := str(line, "utf-8-sig", "replace").strip(" \t\r"):
             frames.append(Frame(text))
+
+    def _unless_failed(self, frames: list[Frame]) -> list[Frame]:
+        """The frames; the failure, once there are none before it."""
+        if self._failure is not None and not frames:
+            raise self._failure
+        return frames
 
     def _fail(self, start: bytes) -> None:
         self._failure = ProtocolError(

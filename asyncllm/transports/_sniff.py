@@ -8,47 +8,49 @@ from ._frames import MAX_FRAME_BYTES, Frame, Framer
 from ._jsonl import JSONLinesFramer
 from ._sse import SSEFramer
 
-_BLANK = b" \t\r\n"
+_SILENT = b" \t\r\n\xef\xbb\xbf"
+"""Blanks, and the bytes of a byte order mark: before the first word they say nothing, wherever they are cut."""
 
 
 class SniffingFramer:
     """Server-sent events, JSON lines, or one JSON body (a page is taken as a body, too), decided by the first bytes."""
 
-    __slots__ = ("_chosen", "_held", "_max")
+    __slots__ = ("_chosen", "_held", "_held_bytes", "_max")
 
     def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self._max = max_frame_bytes
         self._chosen: Framer | None = None
-        self._held = b""
+        self._held: list[bytes] = []  # the first line, where only its end will tell
+        self._held_bytes = 0
 
     def feed(self, data: bytes) -> list[Frame]:
-        if self._chosen is None:
-            if self._held:
-                data = self._held + data
-                self._held = b""
-            self._chosen = self._choose(data)
-            if self._chosen is None:
-                self._held = data
+        if self._chosen is not None:
+            return self._chosen.feed(data)
+        if not self._held:
+            data = data.lstrip(_SILENT)
+            if not data:
                 return []
-        return self._chosen.feed(data)
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held[0][0] in b"{[" and b"\n" not in data and self._held_bytes <= self._max:
+            return []
+        start = b"".join(self._held)
+        self._held.clear()
+        self._chosen = self._choose(start)
+        return self._chosen.feed(start)
 
     def close(self) -> list[Frame]:
         if self._chosen is None:
-            self._chosen = _BodyFramer(max_frame_bytes=self._max) if self._held.lstrip(_BLANK) else SSEFramer()
-            self._chosen.feed(self._held)
+            self._chosen = _BodyFramer(max_frame_bytes=self._max)
+            self._chosen.feed(b"".join(self._held))
         return self._chosen.close()
 
-    def _choose(self, data: bytes) -> Framer | None:
-        start = data.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
-        if not start or b"\xef\xbb\xbf".startswith(start):
-            return None
-        if start[:1] not in b"{[<":
+    def _choose(self, start: bytes) -> Framer:
+        if start[0] not in b"{[<":
             return SSEFramer(unframed=True, max_frame_bytes=self._max)
-        line, ended, _ = start.partition(b"\n")
-        if start[:1] == b"<" or len(start) > self._max:
+        line, _, _ = start.partition(b"\n")
+        if start[:1] == b"<" or len(line) > self._max:
             return _BodyFramer(max_frame_bytes=self._max)
-        if not ended:
-            return None
         try:
             msgspec.json.decode(line, type=msgspec.Raw)
         except (msgspec.DecodeError, RecursionError):
@@ -65,4 +67,4 @@ class _BodyFramer(JSONLinesFramer):
         if self._failure is not None:
             raise self._failure
         self._hold(data)
-        return []
+        return self._unless_failed([])

