@@ -12,6 +12,7 @@ from ._input import NAMES, CallOptions, OptionsBesideOutput, headers_from, reque
 from ._stream import Stream
 from .backends import Backend, Failover, Retry, RetryPolicy, Settings, Timed, TokenProvider, make_backend
 from .events import Input, InvalidRequestError, Reply
+from .transports import DEFAULT_LIMITS, FastTransport, fallback_reason, http_client as make_http_client
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ class Client:
         **options: Any,
     ) -> None:
         self._limits = limits
-        self._owned: httpx2.AsyncClient | None = None
+        self._owned: httpx2.AsyncClient | FastTransport | None = None
         self._given: httpx2.AsyncClient | None = None
         sdk_client = None
         if isinstance(http_client, httpx2.AsyncClient):
@@ -64,7 +65,7 @@ class Client:
         self._defaults = CallOptions(**{name: options.pop(name) for name in list(options) if name in NAMES})  # type: ignore[typeddict-item]
         request_from("", "check", self._defaults)  # wrong defaults are told here, not at the first call
         settings = Settings(
-            http_client=self._http,
+            http=self._http,
             sdk_client=sdk_client,
             api_key=api_key,
             token_provider=token_provider,
@@ -99,14 +100,18 @@ class Client:
     def provider(self) -> str:
         return self._backend.name
 
-    def _http(self) -> httpx2.AsyncClient:
-        """The HTTP client: the user's, or ours, made when the first request is sent."""
+    def _http(self) -> httpx2.AsyncClient | FastTransport:
+        """What carries requests: the user's client, or ours, made for the first request.
+
+        Our transport is used as it is; where a proxy is configured, httpx2's own does the work, through its client.
+        """
         if self._given is not None:
             return self._given
         if self._owned is None:
-            from .transports import http_client
-
-            self._owned = http_client(limits=self._limits)
+            if fallback_reason() is None:
+                self._owned = FastTransport(limits=self._limits or DEFAULT_LIMITS)
+            else:
+                self._owned = make_http_client(limits=self._limits)
         return self._owned
 
     @overload

@@ -35,7 +35,7 @@ def header(server: RawServer, name: str) -> str | None:
 
 
 def where(spec: str, **fields: Any) -> str:
-    backend, _ = make_backend(spec, Settings(http_client=httpx2.AsyncClient, **fields))
+    backend, _ = make_backend(spec, Settings(http=httpx2.AsyncClient, **fields))
     return backend.where  # type: ignore[attr-defined,no-any-return]
 
 

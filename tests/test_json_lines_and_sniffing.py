@@ -20,7 +20,7 @@ json_values = st.recursive(
 
 @PLENTY
 @given(st.lists(json_values, max_size=6), st.sampled_from(["\n", "\r\n", "\n\n", " \r\n\t\n"]), st.booleans(), places)
-def test_lines_are_read_back_wherever_they_are_cut(values: list[object], end: str, ended: bool, cuts: list[int]) -> None:
+def test_lines_are_read_back_wherever_cut(values: list[object], end: str, ended: bool, cuts: list[int]) -> None:
     """LF, CRLF and blank lines between values, the last one ended or not."""
     body = end.join(json.dumps(value, ensure_ascii=False) for value in values) + (end if ended else "")
     frames = frames_of(JSONLinesFramer(), pieces(body.encode(), cuts))

@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import httpx2
 
+from .._version import __version__
 from ..events import ConnectionFailedError, ConnectTimeout, InvalidRequestError, LLMError, LLMTimeoutError, ServerError
 from ..protocols import Encoded, Timeout
+from ..transports import FastTransport, ResponseStream, origin_of
 
 ERROR_BODY_LIMIT = 65536
 
 
+HTTP = Callable[[], "httpx2.AsyncClient | FastTransport"]
+"""Gives what carries requests, when there is one to carry: nothing is made before."""
+
+_USER_AGENT = f"asyncllm/{__version__}".encode()
+
+
 class Answer:
-    """A response whose body has not been read: its head, its bytes, and how to let go of it."""
+    """The head of an answer, its bytes to come, and how to let go of it.
+
+    `read()` gives some bytes of the body, decoded; it raises StopAsyncIteration at the end, httpx2.TransportError where
+    the body breaks. `headers` are case-insensitive.
+    """
 
     __slots__ = ("_response", "_stream", "headers", "read", "status")
 
     def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
+        self._response: httpx2.Response | None = response
+        self._stream: ResponseStream | None = response.extensions.get("asyncllm_stream")
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
-        self._stream: Any = response.extensions.get("asyncllm_stream")
-        chunks: AsyncIterator[bytes]
         if self._stream is not None and "content-encoding" not in response.headers:
-            chunks = self._stream.__aiter__()  # our transport: all that has arrived, in one piece, with nothing between
+            self._response = None  # our transport: the stream is all that is needed, with nothing in between
+            self.read = self._stream.__anext__
         else:
-            chunks = response.aiter_bytes().__aiter__()
-        self.read = chunks.__anext__
-        """Some bytes of the body, decoded; StopAsyncIteration at its end, httpx2.TransportError where it breaks."""
+            self.read = response.aiter_bytes().__aiter__().__anext__
 
     async def finish(self) -> None:
         """All that matters was read. The tail may still come: the connection is kept for reuse if it does."""
         if self._stream is not None:
             self._stream.finish()
-        await self._response.aclose()
+        await self.aclose()
 
     async def aclose(self) -> None:
-        await self._response.aclose()
+        if self._response is not None:
+            await self._response.aclose()
+        elif self._stream is not None:
+            await self._stream.aclose()
 
     def abort(self) -> None:
         if self._stream is not None:
@@ -73,31 +86,47 @@ class Carrier(Protocol):
 
 
 class HTTPCarrier:
-    """Over an ``httpx2.AsyncClient``: ours, with the fast transport, or the user's. Its owner closes it, not we."""
+    """Over HTTP: straight through our transport, or through an ``httpx2.AsyncClient``. Their owner closes them, not we."""
 
-    def __init__(self, base_url: str, *, client: Callable[[], httpx2.AsyncClient], auth_header: str = "authorization") -> None:
-        self._client = client
-        self._base = base_url.rstrip("/")
+    def __init__(self, base_url: str, *, http: HTTP, auth_header: str = "authorization") -> None:
+        self._http = http
         self._auth_header = auth_header
         try:
-            url = httpx2.URL(self._base)
+            self._url = httpx2.URL(base_url)
         except httpx2.InvalidURL as error:
             raise InvalidRequestError(f"base_url {base_url!r} is not a URL: {error}") from None
-        if url.scheme not in ("http", "https") or not url.host:
+        if self._url.scheme not in ("http", "https") or not self._url.host:
             raise InvalidRequestError(f"base_url {base_url!r} must begin with http:// or https:// and name a host")
-        self._query = url.query.decode()
-        self._path_base = str(url.copy_with(query=None)).rstrip("/") if self._query else self._base
+        self._origin = origin_of(self._url)
+        self._targets: dict[str, bytes] = {}
 
     async def send(self, encoded: Encoded, token: str, headers: Mapping[str, str], timeout: Timeout) -> Answer:
         sent = {"accept": "text/event-stream", "content-type": "application/json", **encoded.headers}
         if token:
             sent[self._auth_header] = f"Bearer {token}" if self._auth_header == "authorization" else token
         sent.update(headers)
-        url = self._path_base + encoded.path + (f"?{self._query}" if self._query else "")
-        limits = httpx2.Timeout(timeout.idle, connect=timeout.connect)
-        client = self._client()
-        request = client.build_request("POST", url, content=encoded.body, headers=sent, timeout=limits)
-        return Answer(await client.send(request, stream=True))
+        http = self._http()
+        if isinstance(http, httpx2.AsyncClient):
+            limits = httpx2.Timeout(timeout.idle, connect=timeout.connect)
+            url = self._url.copy_with(raw_path=self._target(encoded.path))
+            request = http.build_request("POST", url, content=encoded.body, headers=sent, timeout=limits)
+            return Answer(await http.send(request, stream=True))
+        return await self._post(http, encoded, sent, timeout)
+
+    async def _post(self, transport: FastTransport, encoded: Encoded, sent: dict[str, str], timeout: Timeout) -> Answer:
+        lines = [(b"host", self._url.netloc), (b"user-agent", _USER_AGENT)]
+        lines += [(name.encode("ascii"), value.encode("ascii")) for name, value in sent.items()]
+        limits = {"connect": timeout.connect, "read": timeout.idle, "write": timeout.idle}
+        target = self._target(encoded.path)
+        return Answer(await transport.post(self._origin, target, lines, encoded.body, timeouts=limits))
+
+    def _target(self, path: str) -> bytes:
+        """The path of a request, below the base URL's own; its query, if it has one, stays at the end."""
+        target = self._targets.get(path)
+        if target is None:
+            base, mark, query = self._url.raw_path.partition(b"?")
+            target = self._targets[path] = base.rstrip(b"/") + path.encode("ascii") + mark + query
+        return target
 
     async def aclose(self) -> None:
         """Nothing is ours."""

@@ -34,7 +34,7 @@ class _DemoCarrier:
                 from ..testing import demo_server
 
                 self._server = await demo_server()
-                self._carrier = HTTPCarrier(self._server.base_url, client=self._settings.http_client)
+                self._carrier = HTTPCarrier(self._server.base_url, http=self._settings.http)
         return await self._carrier.send(encoded, token, headers, timeout)
 
     async def aclose(self) -> None:

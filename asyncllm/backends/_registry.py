@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import httpx2
 import msgspec
 
 from ..events import InvalidRequestError
 from ..protocols.openai_chat import ChatCodec, ChatQuirks
 from ._backend import Backend
-from ._carrier import Carrier, HTTPCarrier
+from ._carrier import HTTP, Carrier, HTTPCarrier
 from ._credentials import Credentials, TokenProvider
 from ._http import HTTPBackend
 from ._sdk import OpenAICarrier, OpenAIClient
@@ -27,9 +26,9 @@ OTHERS = ("demo",)
 
 
 class Settings(msgspec.Struct, kw_only=True):
-    """What a client gives to the backends it makes. `http_client` is called when a request is sent, not before."""
+    """What a client gives to the backends it makes. `http` is called when a request is sent, not before."""
 
-    http_client: Callable[[], httpx2.AsyncClient]
+    http: HTTP
     sdk_client: Any = None
     api_key: str | None = None
     token_provider: TokenProvider | None = None
@@ -69,9 +68,9 @@ def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
         credentials = Credentials(vendor.name, default="")  # the SDK client has its own
     else:
         where = _base_url(vendor, settings.base_url, options)
-        carrier = HTTPCarrier(where, client=settings.http_client, auth_header=vendor.auth_header)
+        carrier = HTTPCarrier(where, http=settings.http, auth_header=vendor.auth_header)
         if settings.token_provider is not None:  # tokens are bearer tokens, also where keys have a header of their own
-            carrier = HTTPCarrier(where, client=settings.http_client)
+            carrier = HTTPCarrier(where, http=settings.http)
         credentials = Credentials(
             vendor.name,
             api_key=settings.api_key,

@@ -25,7 +25,7 @@ End = Literal["complete", "fin", "reset", "truncated"]
 
 @dataclass(frozen=True)
 class Frame:
-    """Bytes that leave together (with chunked framing, one chunk). `event` counts the answer's events from 1; 0 is none."""
+    """Bytes that leave together: one HTTP chunk. `event` counts the answer's events from 1; 0 is none of them."""
 
     data: bytes
     kind: Kind = "chunk"
@@ -65,7 +65,8 @@ class Plan:
     def after(self, events: int) -> int:
         """The position in `steps` right after so many events."""
         return max(
-            (at + 1 for at, step in enumerate(self.steps) if isinstance(step, Frame) and 0 < step.event <= events), default=0
+            (at + 1 for at, step in enumerate(self.steps) if isinstance(step, Frame) and 0 < step.event <= events),
+            default=0,
         )
 
     def without(self, kind: Kind) -> list[Frame | Hold]:
@@ -114,7 +115,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class TruncatedChunk:
-    """After the body another chunk is announced, and the connection ends inside it. Combine with Cut to do so earlier."""
+    """After the body one more chunk is announced, and the connection ends inside it. After a Cut, it does so early."""
 
     def apply(self, plan: Plan) -> None:
         plan.end = "truncated"

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from inspect import isawaitable
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 from ..events import (
     Finish,
@@ -27,7 +27,15 @@ from ..transports import encode_sse
 from ._faults import Fault, Frame, Hold, Kind, Plan
 from ._waits import Delay, Waitable
 
-_SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie", "proxy-authorization"})
+_SECRET_HEADERS = frozenset(
+    {"authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie", "proxy-authorization"}
+)
+
+_STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
 
 Step = StreamEvent | str | Waitable
 """An event, a text (said word by word), or a barrier."""
@@ -35,7 +43,7 @@ Step = StreamEvent | str | Waitable
 
 @dataclass(frozen=True, repr=False)
 class ReceivedRequest:
-    """A request as the server got it. `headers` have lower-case names; `json` is the parsed body, None if it is not JSON.
+    """A request as the server got it: `headers` with lower-case names, `json` the parsed body, None if it is not JSON.
 
     The credentials are there for tests to look at, and are not in the repr.
     """
@@ -49,7 +57,8 @@ class ReceivedRequest:
 
     def __repr__(self) -> str:
         shown = {name: "***" if name in _SECRET_HEADERS else value for name, value in self.headers.items()}
-        return f"<{self.method} {self.path} headers={shown} json={self.json!r}>"
+        path = re.sub(r"([?&]key=)[^&]*", r"\1***", self.path)
+        return f"<{self.method} {path} headers={shown} json={self.json!r}>"
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Answer:
     """One response.
 
     Attributes:
-        events: events, texts (split into words) and barriers, in order. A Finish is added unless there is one, or an error.
+        events: events, texts (split into words) and barriers; a Finish is added where there is none, and no error.
         pace: seconds between two events, or a function of the number of events so far.
         status, headers: of the response; headers given here win over the server's own.
         faults: what goes wrong, applied in this order.
@@ -86,7 +95,9 @@ class Answer:
         return cls([*thoughts, text], **options)
 
     @classmethod
-    def tool_call(cls, name: str, arguments: Mapping[str, object] | str, *, id: str = "call_1", **options: Any) -> Answer:
+    def tool_call(
+        cls, name: str, arguments: Mapping[str, object] | str, *, id: str = "call_1", **options: Any
+    ) -> Answer:
         """A call in fragments, as models send it. `arguments` as a string are sent as they are, valid or not."""
         raw = arguments if isinstance(arguments, str) else json.dumps(arguments, separators=(",", ":"))
         fragments = ["", *(raw[at : at + 8] for at in range(0, len(raw), 8))]
@@ -94,7 +105,13 @@ class Answer:
 
     @classmethod
     def error(
-        cls, error: LLMError | None = None, *, status: int = 500, message: str = "", headers: Mapping[str, str] | None = None, **options: Any
+        cls,
+        error: LLMError | None = None,
+        *,
+        status: int = 500,
+        message: str = "",
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> Answer:
         """An error instead of an answer, in OpenAI's form: a typed one, or the usual one of a status."""
         if error is None:
@@ -104,7 +121,12 @@ class Answer:
 
     @classmethod
     def raw(
-        cls, body: bytes | Sequence[bytes | Waitable], *, content_type: str = "text/event-stream", chunked: bool | None = None, **options: Any
+        cls,
+        body: bytes | Sequence[bytes | Waitable],
+        *,
+        content_type: str = "text/event-stream",
+        chunked: bool | None = None,
+        **options: Any,
     ) -> Answer:
         """Exactly these bytes as the body: whole with a content-length, or a list of pieces, each one HTTP chunk."""
         whole = isinstance(body, bytes)
@@ -114,7 +136,7 @@ class Answer:
 
     @classmethod
     def wire(cls, data: bytes, *, cuts: Iterable[int] = (), **options: Any) -> Answer:
-        """A whole recorded HTTP response, byte for byte, written in pieces cut at these offsets; then the connection ends."""
+        """A whole recorded HTTP response, byte for byte, in pieces cut at these offsets; then the connection ends."""
         borders = sorted({0, len(data), *(cut for cut in cuts if 0 < cut < len(data))})
         return cls(body=[data[start:end] for start, end in pairwise(borders)], has_head=True, **options)
 
@@ -137,11 +159,10 @@ class Playbook:
         if isinstance(script, Answer):
             return script
         if isinstance(script, Sequence):
-            answer = script[min(self._used, len(script) - 1)]
             self._used += 1
-            return answer
+            return script[min(self._used, len(script)) - 1]
         made = script(request)
-        answer = await made if isawaitable(made) else cast("Answer", made)
+        answer: object = await made if isawaitable(made) else made
         if not isinstance(answer, Answer):
             raise TypeError(f"the script returned {type(answer).__name__}, not an Answer")
         return answer
@@ -195,12 +216,14 @@ def _plan_stream(answer: Answer, asked: Mapping[str, Any]) -> Plan:
         texts = encoder.encode(event)
         said += bool(texts)
         for text in texts:
-            kind: Kind = "done" if text == DONE else "chunk"
-            if isinstance(event, Finish) and kind == "chunk" and '"choices":[]' not in text and '"finish_reason":null' not in text:
-                kind = "finish"
-            steps.append(Frame(encode_sse(text), kind, said))
-    headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
-    return Plan(answer.status, headers, steps)
+            steps.append(Frame(encode_sse(text), _kind(event, text), said))
+    return Plan(answer.status, dict(_STREAM_HEADERS), steps)
+
+
+def _kind(event: StreamEvent, text: str) -> Kind:
+    if text == DONE:
+        return "done"
+    return "finish" if isinstance(event, Finish) and '"finish_reason":"' in text else "chunk"
 
 
 def _plan_object(answer: Answer, asked: Mapping[str, Any]) -> Plan:
@@ -222,12 +245,13 @@ def _paced(answer: Answer, asked: Mapping[str, Any]) -> Iterator[StreamEvent | H
     if answer.count_usage:
         yield _counted(said, asked)  # a snapshot that any Usage of the script replaces
     if not any(isinstance(event, Finish | StreamError) for event in said):
-        events.append(Finish("tool_calls" if any(isinstance(event, ToolCall | ToolCallDelta) for event in said) else "stop"))
+        calls = any(isinstance(event, ToolCall | ToolCallDelta) for event in said)
+        events.append(Finish("tool_calls" if calls else "stop"))
     count = 0
     for event in events:
         if not isinstance(event, Hold):
             if answer.pace is not None and count:
-                yield Hold(Delay(answer.pace(count) if callable(answer.pace) else answer.pace))
+                yield Hold(Delay(answer.pace if isinstance(answer.pace, int | float) else answer.pace(count)))
             count += 1
         yield event
 
@@ -235,7 +259,7 @@ def _paced(answer: Answer, asked: Mapping[str, Any]) -> Iterator[StreamEvent | H
 def _expanded(steps: Iterable[Step]) -> Iterator[StreamEvent | Hold]:
     for step in steps:
         if isinstance(step, str):
-            yield from map(TextDelta, words(step))
+            yield from (TextDelta(word) for word in words(step))
         elif isinstance(step, StreamEvent):
             yield step
         else:
@@ -254,5 +278,5 @@ def _counted(events: Iterable[StreamEvent], asked: Mapping[str, Any]) -> Usage:
             made += 1
         elif isinstance(event, ToolCall):
             made += 1 + len(event.arguments or ())
-    given = len(re.findall(r"\w+", json.dumps(asked.get("messages", []))))
+    given = sum(len(str(message.get("content", "")).split()) for message in asked.get("messages", ()))
     return Usage(input_tokens=given, output_tokens=made, reasoning_tokens=thought, estimated=True)

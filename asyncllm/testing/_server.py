@@ -172,13 +172,15 @@ class Server:
         return task
 
     async def _plan(self, request: ReceivedRequest) -> Plan:
-        """The response to any request; an error in the script is answered with 500 and its text."""
+        """The response to any request. A script may raise an LLMError as its answer; other errors become a 500."""
         try:
             answer = None if self._any_path else _route(request)
             return plan_response(answer or await self._playbook.answer(request), request)
-        except Exception as error:  # noqa: BLE001  # a script is a test's code; its failure must be seen by the client
-            failure = ServerError(f"the script of the test server failed: {type(error).__name__}: {error}", retryable=False)
-            return plan_response(Answer.error(failure), request)
+        except LLMError as error:
+            return plan_response(Answer.error(error), request)
+        except Exception as error:  # noqa: BLE001  # a test's own code: the client must see its failure
+            message = f"the script of the test server failed: {type(error).__name__}: {error}"
+            return plan_response(Answer.error(ServerError(message, retryable=False)), request)
 
 
 def _route(request: ReceivedRequest) -> Answer | None:
@@ -194,7 +196,8 @@ def _route(request: ReceivedRequest) -> Answer | None:
     elif path.endswith("/chat/completions"):
         method, answer = "POST", None
     else:
-        return Answer.error(NotFoundError(f"Invalid URL ({request.method} {request.path})", status=404, code="unknown_url"))
+        message = f"Invalid URL ({request.method} {request.path})"
+        return Answer.error(NotFoundError(message, status=404, code="unknown_url"))
     if request.method != method:
         error = InvalidRequestError(f"Not allowed to {request.method} on {path} (HINT: {method} is)", status=405)
         return Answer.error(error, headers={"allow": method})
@@ -215,7 +218,7 @@ def _refusal(request: ReceivedRequest) -> Answer | None:
     messages = body.get("messages")
     if not isinstance(messages, list):
         return _refuse("Missing required parameter: 'messages'.", "missing_required_parameter")
-    if not messages or not all(isinstance(message, dict) and isinstance(message.get("role"), str) for message in messages):
+    if not messages or not all(isinstance(item, dict) and isinstance(item.get("role"), str) for item in messages):
         return _refuse("Invalid 'messages': a list of at least one object with a role is expected.", "invalid_value")
     return None
 
@@ -292,7 +295,12 @@ class _Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         body = bytes(self._body)
         request = ReceivedRequest(
-            self._parser.get_method().decode(), self._url.decode("latin-1"), self._headers, body, _parsed(body), self._parser.should_keep_alive()
+            self._parser.get_method().decode(),
+            self._url.decode("latin-1"),
+            self._headers,
+            body,
+            _parsed(body),
+            self._parser.should_keep_alive(),
         )
         self._server._received(request)
         self._waiting.append(request)
@@ -366,16 +374,17 @@ class _Writes:
 
     async def write(self, data: bytes) -> None:
         if self._sizes is None:
-            if data:
-                await self._connection.push(data)
+            await self._connection.push(data)
             return
-        self._held += data
-        while len(self._held) >= self._size:
-            piece, self._held = self._held[: self._size], self._held[self._size :]
-            await self._connection.push(piece)
+        data = self._held + data
+        at = 0
+        while len(data) - at >= self._size:
+            await self._connection.push(data[at : at + self._size])
             await asyncio.sleep(0)  # the client, if it is on this loop, sees the border
             await asyncio.sleep(0)
+            at += self._size
             self._size = next(self._sizes)
+        self._held = data[at:]
 
     async def flush(self) -> None:
         if self._held:

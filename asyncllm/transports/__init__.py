@@ -10,13 +10,30 @@ from ._sniff import SniffingFramer
 from ._sse import SSEFramer, encode_sse
 
 if TYPE_CHECKING:
-    from ._http import FastTransport, http_client
+    from ._http import DEFAULT_LIMITS, FastTransport, fallback_reason, http_client, origin_of
+    from ._http1 import ResponseStream
 
-__all__ = ["MAX_FRAME_BYTES", "FastTransport", "Frame", "Framer", "JSONLinesFramer", "SSEFramer", "SniffingFramer", "encode_sse", "http_client"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "MAX_FRAME_BYTES",
+    "FastTransport",
+    "Frame",
+    "Framer",
+    "JSONLinesFramer",
+    "ResponseStream",
+    "SSEFramer",
+    "SniffingFramer",
+    "encode_sse",
+    "fallback_reason",
+    "http_client",
+    "origin_of",
+]
+
+_HTTP = ("DEFAULT_LIMITS", "FastTransport", "ResponseStream", "fallback_reason", "http_client", "origin_of")
 
 
 def __getattr__(name: str) -> object:
-    if name in ("FastTransport", "http_client"):  # the framers need no HTTP library
+    if name in _HTTP:  # the framers need no HTTP library
         from . import _http
 
         return getattr(_http, name)

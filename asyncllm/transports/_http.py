@@ -13,6 +13,7 @@ import logging
 import os
 import ssl
 import threading
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.request import getproxies
@@ -20,7 +21,7 @@ from urllib.request import getproxies
 import httpx2
 
 from ._http1 import Connection, Key, ResponseStream
-from ._http1_messages import MAX_HEADER_BYTES, encode_request
+from ._http1_messages import MAX_HEADER_BYTES, OutgoingRequest, encode_post, encode_request
 from ._pool import Pool, PoolCounts
 
 logger = logging.getLogger("asyncllm.transports")
@@ -32,6 +33,9 @@ DEFAULT_TIMEOUT = httpx2.Timeout(600.0, connect=10.0)
 
 Cert = str | tuple[str, str] | tuple[str, str, str]
 """A PEM file with certificate and key, or (certificate, key), or (certificate, key, password)."""
+
+Timeouts = Mapping[str, float | None]
+"""Seconds for `connect`, `read`, `write` and `pool`, as httpx2 has them in its extensions; what is missing is no limit."""
 
 _PORTS = {"http": 80, "https": 443}
 _HAPPY_EYEBALLS_DELAY = 0.25
@@ -72,13 +76,12 @@ class FastTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Returns when the head of the response is there. Raises httpx2's exceptions, with `request` set."""
-        loop = _running_loop()
-        if loop is None:
+        if _running_loop() is None:
             return await self._fall_back(request, "not running under asyncio")
         if "upgrade" in request.headers:
             return await self._fall_back(request, "the request asks for a protocol upgrade")
         try:
-            return await self._handle(request, loop)
+            return await self._handle(request)
         except httpx2.TransportError as exc:
             exc.request = request
             raise
@@ -92,11 +95,24 @@ class FastTransport(httpx2.AsyncBaseTransport):
             fallback, self._fallback = self._fallback, None
             await fallback.aclose()
 
-    async def _handle(self, request: httpx2.Request, loop: asyncio.AbstractEventLoop) -> httpx2.Response:
+    async def post(
+        self, origin: Key, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, timeouts: Timeouts
+    ) -> httpx2.Response:
+        """A POST without the work of httpx2's client and request (130 µs). `headers` include the host, not the length.
+
+        Raises httpx2's exceptions.
+        """
+        return await self._exchange(origin, encode_post(target, headers, body), timeouts, None)
+
+    async def _handle(self, request: httpx2.Request) -> httpx2.Response:
         extensions = request.extensions
-        timeouts = extensions.get("timeout") or {}
-        message = encode_request(request)
-        key = _key(request.url, extensions.get("sni_hostname"))
+        origin = origin_of(request.url, extensions.get("sni_hostname"))
+        return await self._exchange(origin, encode_request(request), extensions.get("timeout") or {}, request)
+
+    async def _exchange(
+        self, key: Key, message: OutgoingRequest, timeouts: Timeouts, request: httpx2.Request | None
+    ) -> httpx2.Response:
+        loop = asyncio.get_running_loop()
         pool = self._pools.get(loop) or await self._add_pool(loop)
         connect = partial(self._connect, loop, pool, key, timeouts.get("connect"))
         exchange_options: dict[str, Any] = {
@@ -228,7 +244,8 @@ def build_ssl_context(verify: ssl.SSLContext | bool | str, cert: Cert | None, tr
     return context
 
 
-def _key(url: httpx2.URL, sni: str | None) -> Key:
+def origin_of(url: httpx2.URL, sni: str | None = None) -> Key:
+    """Whom to connect to for a URL. Raises UnsupportedProtocol for anything but http and https."""
     scheme = url.scheme
     if scheme not in _PORTS:
         raise httpx2.UnsupportedProtocol(f"the URL {scheme}://... is neither http:// nor https://")

@@ -339,7 +339,7 @@ class ResponseStream(httpx2.AsyncByteStream):
 
     __slots__ = ("_connection", "_exchange", "_request")
 
-    def __init__(self, connection: Connection, exchange: Exchange, request: httpx2.Request) -> None:
+    def __init__(self, connection: Connection, exchange: Exchange, request: httpx2.Request | None) -> None:
         self._connection = connection
         self._exchange = exchange
         self._request = request
@@ -351,7 +351,8 @@ class ResponseStream(httpx2.AsyncByteStream):
         exchange = self._exchange
         while not exchange.chunks:
             if exchange.error is not None:
-                exchange.error.request = self._request
+                if self._request is not None:
+                    exchange.error.request = self._request
                 raise exchange.error
             if exchange.complete:
                 raise StopAsyncIteration

@@ -8,7 +8,7 @@ headers, trailers, chunk framing, interim (1xx) responses. The size of the body 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Sequence
 from typing import NamedTuple
 
 import httptools
@@ -57,6 +57,9 @@ class BodyFraming:
         return b""
 
 
+_NO_FRAMING = BodyFraming(httpx2.Headers())
+
+
 class OutgoingRequest(NamedTuple):
     """`data` is the head, with the body when that is in memory; otherwise `parts` follow, each through `framing`."""
 
@@ -85,11 +88,21 @@ def encode_request(request: httpx2.Request) -> OutgoingRequest:
     return OutgoingRequest(head, stream, framing, head_only)
 
 
+def encode_post(target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> OutgoingRequest:
+    """A POST with its body in memory, without the objects of a request. `headers` lack the content-length."""
+    lines = [*headers, (b"content-length", b"%d" % len(body))]
+    return OutgoingRequest(_head(b"POST", target, lines) + body, None, _NO_FRAMING, False)
+
+
 def _encode_head(request: httpx2.Request) -> bytes:
     target: bytes = request.extensions.get("target", request.url.raw_path)
-    headers = [b"%b: %b\r\n" % header for header in request.headers.raw]
-    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method.encode("ascii", "replace"), target, b"".join(headers))
-    if _LEGAL_HEAD.fullmatch(head) is None or head.count(b"\n") != len(headers) + 2:
+    return _head(request.method.encode("ascii", "replace"), target, request.headers.raw)
+
+
+def _head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(lines))
+    if _LEGAL_HEAD.fullmatch(head) is None or head.count(b"\n") != len(lines) + 2:
         raise httpx2.LocalProtocolError("the method, the target or a header has characters that HTTP/1.1 forbids")
     return head
 

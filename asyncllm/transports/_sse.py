@@ -157,7 +157,7 @@ class SSEFramer:
 def encode_sse(data: str, *, event: str | None = None, id: str | None = None) -> bytes:
     """One event as bytes: the framer read backwards. Line breaks in `data` become several data lines.
 
-    Raises ValueError for a line break in `event` or `id` (what follows it would be read as another field), or U+0000 in `id`.
+    Raises ValueError for a line break in `event` or `id` (what follows it would be another field) or U+0000 in `id`.
     """
     if _NOT_IN_FIELDS.search(event or "") or _NOT_IN_FIELDS.search(id or "") or "\0" in (id or ""):
         raise ValueError(f"an event name or id must be a single line: {event!r}, {id!r}")

@@ -1,4 +1,4 @@
-"""Events to chat completion chunks, to one whole completion, and errors to the OpenAI error body: the decoder read backwards.
+"""Events to chat completion chunks or a whole completion, errors to the OpenAI error body: the decoder read backwards.
 
 Source: the OpenAI API reference (chat completion object, chat completion chunk object, error codes). What other servers
 added and clients read is written under its usual name: `reasoning_content`, `reasoning_details`, `extra_content`.
@@ -43,7 +43,7 @@ _encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encod
 
 
 def to_json(value: object) -> str:
-    """Compact JSON in ASCII, so that no client takes U+2028 or U+0085 for the end of a line; lone surrogates become U+FFFD."""
+    """Compact JSON in ASCII: no client can take U+2028 or U+0085 for a line end. Lone surrogates become U+FFFD."""
     text = _encode_json(value)
     return text if text.isascii() else _NON_ASCII.sub(_escaped, text)  # only strings hold such characters
 
@@ -64,7 +64,9 @@ class ChatEncoder:
     out; a gateway that runs tools says their results in its own way.
     """
 
-    def __init__(self, *, model: str, id: str | None = None, created: int | None = None, include_usage: bool = True) -> None:
+    def __init__(
+        self, *, model: str, id: str | None = None, created: int | None = None, include_usage: bool = True
+    ) -> None:
         self.done = False
         """Finish or StreamError is out: nothing may follow, and what does is ignored."""
         self._created = int(time.time()) if created is None else created
@@ -182,7 +184,10 @@ def usage_object(usage: Usage) -> dict[str, object]:
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read_tokens, "cache_write_tokens": usage.cache_write_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cache_read_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
     if usage.cost is not None:
@@ -193,7 +198,9 @@ def usage_object(usage: Usage) -> dict[str, object]:
 def completion_body(
     answer: Reply[object] | Iterable[StreamEvent], *, model: str, id: str | None = None, created: int | None = None
 ) -> bytes:
-    """The body of a `stream: false` answer. Raises the error of a StreamError among the events: send `error_body` of it.
+    """The body of an answer that is not streamed.
+
+    Raises the error of a StreamError among the events: send the `error_body` of it.
 
     `model` and `id` stand where the answer names no others; `created` is Unix time in seconds.
     """
