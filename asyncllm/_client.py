@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, overload
-
-import httpx2
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from ._input import NAMES, CallOptions, OptionsBesideOutput, headers_from, request_from
 from ._stream import Stream
 from .backends import Backend, Failover, Retry, RetryPolicy, Settings, Timed, TokenProvider, make_backend
 from .events import Input, InvalidRequestError, Reply
-from .transports import DEFAULT_LIMITS, FastTransport, fallback_reason, http_client as make_http_client
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from .transports import FastTransport
 
 T = TypeVar("T")
 
@@ -58,10 +60,16 @@ class Client:
         self._owned: httpx2.AsyncClient | FastTransport | None = None
         self._given: httpx2.AsyncClient | None = None
         sdk_client = None
-        if isinstance(http_client, httpx2.AsyncClient):
-            self._given = http_client
-        else:
-            sdk_client = http_client
+        if http_client is not None:
+            import httpx2
+
+            if isinstance(http_client, httpx2.AsyncClient):
+                self._given = http_client
+            elif hasattr(http_client, "chat") and hasattr(http_client, "with_options"):
+                sdk_client = http_client
+            else:
+                kind = type(http_client).__name__
+                raise InvalidRequestError(f"http_client: {kind} is neither an httpx2.AsyncClient nor an AsyncOpenAI")
         self._defaults = CallOptions(**{name: options.pop(name) for name in list(options) if name in NAMES})  # type: ignore[typeddict-item]
         request_from("", "check", self._defaults)  # wrong defaults are told here, not at the first call
         settings = Settings(
@@ -108,10 +116,12 @@ class Client:
         if self._given is not None:
             return self._given
         if self._owned is None:
+            from .transports import DEFAULT_LIMITS, FastTransport, fallback_reason, http_client
+
             if fallback_reason() is None:
                 self._owned = FastTransport(limits=self._limits or DEFAULT_LIMITS)
             else:
-                self._owned = make_http_client(limits=self._limits)
+                self._owned = http_client(limits=self._limits)
         return self._owned
 
     @overload
@@ -147,6 +157,8 @@ class Client:
                 await owned.aclose()
 
     async def __aenter__(self) -> Self:
+        from .backends import _http_source  # noqa: F401  # what the first request needs is loaded here, not in its time
+
         return self
 
     async def __aexit__(

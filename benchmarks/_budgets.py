@@ -35,12 +35,21 @@ BUDGETS = (
     Budget("P3", "drip", "100 streams in drip, times less than openai", 5, False, _ratio("openai", "asyncllm")),
     Budget("P3", "drip", "100 streams in drip, times less than httpx2", 3, False, _ratio("httpx2", "asyncllm")),
     Budget("P4", "crowd", "1000 streams in drip, x raw", 1.5, True, _ratio("asyncllm", "raw")),
-    Budget("P4", "ends", "a request beside 1000 open streams, x one alone", 1.15, True, _ratio("asyncllm, 1000 others open", "asyncllm")),
+    Budget(
+        "P4",
+        "ends",
+        "a request beside 1000 open streams, x one alone",
+        1.15,
+        True,
+        _ratio("asyncllm, 1000 others open", "asyncllm"),
+    ),
     Budget("P5", "requests", "a request, x raw", 7, True, _ratio("asyncllm", "raw")),
     Budget("P5", "requests", "a request, times less than openai", 8, False, _ratio("openai", "asyncllm")),
     Budget("P7", "memory", "KiB per open stream", 20, True, _median("asyncllm")),
     Budget("P8", "imports", "import and a client, x importing openai", 0.25, True, _ratio("asyncllm", "openai")),
-    Budget("P9", "tools", "a fragment of 20000, x one of 2000", 1.15, True, _ratio("20000 fragments", "2000 fragments")),
+    Budget(
+        "P9", "tools", "a fragment of 20000, x one of 2000", 1.15, True, _ratio("20000 fragments", "2000 fragments")
+    ),
 )
 
 
@@ -53,6 +62,10 @@ class Verdict:
     def ok(self) -> bool:
         limit = self.budget.limit
         return self.measured <= limit if self.budget.at_most else self.measured >= limit
+
+    def as_json(self) -> dict[str, object]:
+        budget = self.budget
+        return {"id": budget.id, "what": budget.what, "measured": self.measured, "limit": budget.limit, "ok": self.ok}
 
 
 def judge(tables: Tables) -> list[Verdict]:

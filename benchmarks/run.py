@@ -2,14 +2,15 @@
 
     python -m benchmarks.run [--quick] [--only burst,requests] [--uvloop] [--json FILE] [--check]
 
-Run it from the root of the repository. Nothing else should run on the machine, but the rounds of the clients alternate, so
-that a disturbance meets all of them: believe the ratios, not the microseconds.
+Run it from the root of the repository. Nothing else should run on the machine, but the rounds of the clients alternate,
+so that a disturbance meets all of them: believe the ratios, not the microseconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import time
@@ -49,7 +50,8 @@ def measure(modes: list[str], *, quick: bool, uvloop: bool) -> dict[str, Table]:
 
 
 def where() -> str:
-    return f"{date.today()}, {platform.python_implementation()} {platform.python_version()}, {platform.system()} {platform.machine()}"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{date.today()}, {python}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 def main() -> int:
@@ -57,7 +59,11 @@ def main() -> int:
     tables = measure(chosen.only, quick=chosen.quick, uvloop=chosen.uvloop)
     verdicts = _budgets.judge(tables)
     command = " ".join(["python -m benchmarks.run", *sys.argv[1:]])
-    parts = [f"Measured {where()}: `{command}`", _budgets.as_markdown(verdicts), *(table.as_markdown() for table in tables.values())]
+    parts = [
+        f"Measured {where()}: `{command}`",
+        _budgets.as_markdown(verdicts),
+        *(table.as_markdown() for table in tables.values()),
+    ]
     report = "\n\n".join(parts) + "\n"
     print(report)
     whole = len(tables) == len(MODES)
@@ -67,9 +73,7 @@ def main() -> int:
         numbers = {
             "where": where(),
             "command": command,
-            "budgets": [
-                {"id": v.budget.id, "what": v.budget.what, "measured": v.measured, "limit": v.budget.limit, "ok": v.ok} for v in verdicts
-            ],
+            "budgets": [verdict.as_json() for verdict in verdicts],
             "modes": {mode: table.as_json() for mode, table in tables.items()},
         }
         (chosen.json or RESULTS / "latest.json").write_text(json.dumps(numbers, indent=1) + "\n")

@@ -29,7 +29,8 @@ _START = re.compile(rb"POST /start/(\S+) ")
 
 HEAD = (
     b"HTTP/1.1 200 OK\r\ndate: Sat, 21 Nov 2026 00:00:00 GMT\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
-    b"transfer-encoding: chunked\r\nconnection: keep-alive\r\nopenai-organization: user-abc\r\nopenai-processing-ms: 104\r\n"
+    b"transfer-encoding: chunked\r\nconnection: keep-alive\r\nopenai-organization: user-abc\r\n"
+    b"openai-processing-ms: 104\r\n"
     b"openai-version: 2020-10-01\r\nx-ratelimit-limit-requests: 10000\r\nx-ratelimit-remaining-requests: 9999\r\n"
     b"x-ratelimit-limit-tokens: 2000000\r\nx-ratelimit-remaining-tokens: 1999000\r\n"
     b"x-request-id: req_0123456789abcdef0123456789abcdef\r\nserver: cloudflare\r\ncache-control: no-cache\r\n\r\n"
@@ -41,7 +42,12 @@ USAGE: dict[str, Any] = {
     "completion_tokens": 2000,
     "total_tokens": 2020,
     "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-    "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
+    "completion_tokens_details": {
+        "reasoning_tokens": 0,
+        "audio_tokens": 0,
+        "accepted_prediction_tokens": 0,
+        "rejected_prediction_tokens": 0,
+    },
 }
 
 
@@ -102,7 +108,6 @@ class Server(asyncio.Protocol):
     tasks: set[asyncio.Task[None]] = set()  # noqa: RUF012
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport: Any = transport
         self._received = b""
 

@@ -6,7 +6,7 @@
     {"mode": "drip", "model": M, "streams": N}         N streams of a drip group at once; their opening is not counted
     {"mode": "hold", "streams": N}                     N streams that hang stay open from now on, each read by a task
 
-A result has `cpu` (seconds of this process, user and system), `events`, and for "hold" `kib`, the growth of the resident set.
+A result has `cpu` (seconds of this process, user and system) and `events`, or `kib`, the growth of the resident set.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Worker:
         before = resident_kib()
         for at in range(0, streams, AT_ONCE):
             batch = await asyncio.gather(*(self._client.open("hang") for _ in range(min(AT_ONCE, streams - at))))
-            self._held += [asyncio.create_task(self._client.consume(stream)) for stream in batch]  # type: ignore[arg-type]
+            self._held += [asyncio.create_task(self._client.consume(stream)) for stream in batch]
         await asyncio.sleep(0.3)
         gc.collect()
         return {"kib": resident_kib() - before, "streams": streams}

@@ -26,7 +26,7 @@ from asyncllm import (
     TotalTimeout,
     Usage,
 )
-from asyncllm.backends import _http
+from asyncllm.backends import _http_source
 
 SOON = 0.05
 """Seconds within which a server must see the connection go (H1)."""
@@ -130,7 +130,7 @@ async def test_a_slow_consumer_is_not_a_silent_model() -> None:
 @pytest.mark.req("B2")
 async def test_a_tail_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     """finish_reason, then heartbeats and an open socket: the stream ends after a bounded grace, without an error."""
-    monkeypatch.setattr(_http, "TAIL_GRACE", 0.05)
+    monkeypatch.setattr(_http_source, "TAIL_GRACE", 0.05)
     async with stalling(ROLE, text("ok"), STOP, ": heartbeat\n\n") as server, client_of(server) as client:
         reply = await client.complete("Hi")
         await server.connections[0].gone(SOON)

@@ -106,7 +106,9 @@ def test_stream_start_names_model_and_id() -> None:
 
 def test_reasoning_and_refusal_have_their_own_fields() -> None:
     """Reasoning goes to reasoning_content, a refusal to refusal, opaque details beside them; empty ones say nothing."""
-    details = ProviderState("p", {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}], "field": "reasoning"})
+    details = ProviderState(
+        "p", {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}], "field": "reasoning"}
+    )
     assert deltas(ReasoningDelta("hm"), ReasoningDelta("", details), ReasoningDelta(""), RefusalDelta("no")) == [
         {"role": "assistant", "content": None},
         {"reasoning_content": "hm"},
@@ -118,7 +120,9 @@ def test_reasoning_and_refusal_have_their_own_fields() -> None:
 def test_a_call_whose_deltas_were_sent_is_not_repeated() -> None:
     """Fragments go out as they come, id and name once; the whole call adds nothing."""
     said = deltas(
-        ToolCallDelta(0, "c1", "f", '{"a"'), ToolCallDelta(0, "c1", "f", ":1}"), ToolCall("c1", "f", {"a": 1}, '{"a":1}')
+        ToolCallDelta(0, "c1", "f", '{"a"'),
+        ToolCallDelta(0, "c1", "f", ":1}"),
+        ToolCall("c1", "f", {"a": 1}, '{"a":1}'),
     )
     assert said[1:] == [
         {"tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a"'}}]},
@@ -138,16 +142,18 @@ def test_a_call_without_deltas_is_sent_whole() -> None:
 @pytest.mark.req("D11")
 def test_a_call_without_any_argument_ends_as_an_empty_object() -> None:
     """A parameterless call whose fragments were empty gets `{}`, which clients can parse; an invalid one stays as it was."""
-    assert decoded(texts(ToolCallDelta(0, "c", "f", ""), ToolCall("c", "f", {}), Finish("tool_calls"))).tool_calls[0] == ToolCall(
-        "c", "f", {}, "{}"
-    )
+    assert decoded(texts(ToolCallDelta(0, "c", "f", ""), ToolCall("c", "f", {}), Finish("tool_calls"))).tool_calls[
+        0
+    ] == ToolCall("c", "f", {}, "{}")
     assert deltas(ToolCall("c", "f", None, "", "cut"))[1]["tool_calls"][0]["function"] == {"name": "f", "arguments": ""}  # type: ignore[index]
     assert len(deltas(ToolCallDelta(0, "c", "f", ""), ToolCall("c", "f", None, "", "cut"))) == 2
 
 
 def test_a_name_in_pieces_goes_on_in_pieces() -> None:
     """Each delta holds the name so far; the wire gets what is new of it."""
-    reply = decoded(texts(ToolCallDelta(0, "c", "get_", ""), ToolCallDelta(0, "c", "get_weather", "{}"), Finish("tool_calls")))
+    reply = decoded(
+        texts(ToolCallDelta(0, "c", "get_", ""), ToolCallDelta(0, "c", "get_weather", "{}"), Finish("tool_calls"))
+    )
     assert [(call.name, call.arguments) for call in reply.tool_calls] == [("get_weather", {})]
 
 
@@ -161,7 +167,8 @@ def test_a_call_s_opaque_state_survives() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finish", "word"), [(Finish("length"), "length"), (Finish("stop", "end_turn"), "end_turn"), (Finish("other"), "other")]
+    ("finish", "word"),
+    [(Finish("length"), "length"), (Finish("stop", "end_turn"), "end_turn"), (Finish("other"), "other")],
 )
 def test_the_finish_reason_is_the_raw_word_or_ours(finish: Finish, word: str) -> None:
     """What the provider said is passed on; where it said nothing, the reason's own name is."""
@@ -186,7 +193,9 @@ def test_events_without_a_word_on_the_wire_are_left_out() -> None:
 @pytest.mark.req("A1")
 def test_output_is_ascii_and_lone_surrogates_are_replaced() -> None:
     """U+2028 and U+0085 are escaped, a pair of surrogates becomes its character, half of one becomes U+FFFD."""
-    said = texts(TextDelta("a\u2028\u0085\ud83d\ude00 \ud83d."), ToolCall("\udc00", "é", {"k": "\ud800"}), Finish("stop"))
+    said = texts(
+        TextDelta("a\u2028\u0085\ud83d\ude00 \ud83d."), ToolCall("\udc00", "é", {"k": "\ud800"}), Finish("stop")
+    )
     assert all(text.isascii() for text in said)
     assert json.loads(said[1])["choices"][0]["delta"]["content"] == "a\u2028\u0085😀 \ufffd."
     assert json.loads(said[2])["choices"][0]["delta"]["tool_calls"][0]["id"] == "\ufffd"
@@ -207,19 +216,28 @@ EVENTS = st.lists(
 @given(EVENTS)
 def test_what_was_encoded_decodes_to_the_same(events: list[StreamEvent]) -> None:
     """Streamed or whole, our own decoder folds the encoder's output back into the text, refusal and calls."""
-    events = [StreamStart("m", "chatcmpl-1"), *events, Usage(input_tokens=5, output_tokens=4, cache_read_tokens=2), Finish("stop")]
+    events = [
+        StreamStart("m", "chatcmpl-1"),
+        *events,
+        Usage(input_tokens=5, output_tokens=4, cache_read_tokens=2),
+        Finish("stop"),
+    ]
     said = fold(events)
     for lines in (texts(*events), [completion_body(events, model="m").decode()]):
         got = decoded(lines)
         assert (got.text, got.refusal, got.model, got.id) == (said.text, said.refusal, said.model, said.id)
-        assert [(c.id, c.name, c.arguments) for c in got.tool_calls] == [(c.id, c.name, c.arguments) for c in said.tool_calls]
+        assert [(c.id, c.name, c.arguments) for c in got.tool_calls] == [
+            (c.id, c.name, c.arguments) for c in said.tool_calls
+        ]
         assert got.usage is not None
         assert (got.usage.input_tokens, got.usage.output_tokens, got.usage.cache_read_tokens) == (5, 4, 2)
 
 
 def test_a_whole_completion() -> None:
     """The body of an unstreamed answer, from events or from a Reply, with null content where only calls were made."""
-    body = json.loads(completion_body([ToolCall("c", "f", {}), Finish("tool_calls")], model="m", id="chatcmpl-1", created=7))
+    body = json.loads(
+        completion_body([ToolCall("c", "f", {}), Finish("tool_calls")], model="m", id="chatcmpl-1", created=7)
+    )
     assert body == {
         "id": "chatcmpl-1",
         "object": "chat.completion",
@@ -241,7 +259,11 @@ def test_a_whole_completion() -> None:
     }
     state = ProviderState("p", {"reasoning_details": [{"text": "hm"}]})
     reply = Reply[object](
-        text="a", reasoning="hm", message=Message("assistant", [Reasoning("hm", state), Text("a")]), raw_finish_reason="eos", model="x"
+        text="a",
+        reasoning="hm",
+        message=Message("assistant", [Reasoning("hm", state), Text("a")]),
+        raw_finish_reason="eos",
+        model="x",
     )
     made = json.loads(completion_body(reply, model="m"))
     assert (made["model"], made["choices"][0]["finish_reason"]) == ("x", "eos")

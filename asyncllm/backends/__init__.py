@@ -6,7 +6,6 @@ from ._http import HTTPBackend
 from ._interrupt import Interrupt, Interrupted
 from ._registry import Settings, make_backend, providers
 from ._retry import Failover, Retry, RetryPolicy
-from ._sdk import OpenAIClient
 from ._timed import Timed
 from ._vendors import VENDORS, Vendor
 
@@ -19,7 +18,6 @@ __all__ = [
     "HTTPBackend",
     "Interrupt",
     "Interrupted",
-    "OpenAIClient",
     "Retry",
     "RetryPolicy",
     "Settings",

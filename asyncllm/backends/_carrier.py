@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import httpx2
@@ -35,6 +35,7 @@ class Answer:
         self._stream: ResponseStream | None = response.extensions.get("asyncllm_stream")
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
+        self.read: Callable[[], Awaitable[bytes]]
         if self._stream is not None and "content-encoding" not in response.headers:
             self._response = None  # our transport: the stream is all that is needed, with nothing in between
             self.read = self._stream.__anext__
@@ -91,12 +92,7 @@ class HTTPCarrier:
     def __init__(self, base_url: str, *, http: HTTP, auth_header: str = "authorization") -> None:
         self._http = http
         self._auth_header = auth_header
-        try:
-            self._url = httpx2.URL(base_url)
-        except httpx2.InvalidURL as error:
-            raise InvalidRequestError(f"base_url {base_url!r} is not a URL: {error}") from None
-        if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise InvalidRequestError(f"base_url {base_url!r} must begin with http:// or https:// and name a host")
+        self._url = httpx2.URL(base_url)
         self._origin = origin_of(self._url)
         self._targets: dict[str, bytes] = {}
 

@@ -44,4 +44,4 @@ class _DemoCarrier:
 
 
 def demo_backend(settings: Any) -> Backend:
-    return HTTPBackend("demo", ChatCodec("demo"), _DemoCarrier(settings), Credentials("demo", default="demo"), headers=settings.headers)
+    return HTTPBackend("demo", ChatCodec("demo"), lambda: _DemoCarrier(settings), Credentials("demo", default="demo"), headers=settings.headers)

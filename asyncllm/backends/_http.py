@@ -1,168 +1,62 @@
-"""The HTTP backend: a codec, a carrier and credentials, joined. Bytes in, batches of events out."""
+"""The HTTP backend: a codec, a carrier and credentials, joined.
+
+This file is light: what does the work (``_http_source``, ``_carrier`` and, under them, httpx2) is imported when a client is
+entered or first asked, not when it is made.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-import httpx2
-
-from ..events import IncompleteStreamError, LLMError, StreamError, StreamEvent
-from ..protocols import Codec, Decoder, Encoded, Request, classify_response
-from ..transports import SniffingFramer
+from ..protocols import Codec, Request
 from ._backend import EventSource
-from ._carrier import Answer, Carrier, transport_failure
 from ._credentials import Credentials
 
-TAIL_GRACE = 1.0
-"""Seconds that a server gets for its last words (usage, `[DONE]`) after the model said that it was done (quirk B2)."""
+if TYPE_CHECKING:
+    from ._carrier import Carrier
 
 
 class HTTPBackend:
-    """One vendor's endpoint."""
+    """One vendor's endpoint. `make_carrier` is called once, for the first request; `where` names the endpoint in messages."""
 
     def __init__(
-        self, name: str, codec: Codec, carrier: Carrier, credentials: Credentials, *, headers: Mapping[str, str] | None = None, where: str = ""
+        self,
+        name: str,
+        codec: Codec,
+        make_carrier: Callable[[], Carrier],
+        credentials: Credentials,
+        *,
+        headers: Mapping[str, str] | None = None,
+        where: str = "",
     ) -> None:
         self.name = name
         self.credentials = credentials
+        self.headers = dict(headers or {})
         self.where = where or name
         self._codec = codec
-        self._carrier = carrier
-        self._headers = dict(headers or {})
+        self._make_carrier = make_carrier
+        self._carrier: Carrier | None = None
         self._adapted: dict[str, Codec] = {}  # by model: what its server taught us about its dialect (G9, F10)
 
     def stream(self, request: Request) -> EventSource:
-        return _HTTPSource(self, request)
+        from ._http_source import HTTPSource
 
-    async def aclose(self) -> None:
-        await self._carrier.aclose()
+        return HTTPSource(self, request)
+
+    @property
+    def carrier(self) -> Carrier:
+        if self._carrier is None:
+            self._carrier = self._make_carrier()
+        return self._carrier
 
     def codec(self, model: str) -> Codec:
         return self._adapted.get(model, self._codec)
 
-    async def open(self, request: Request, encoded: Encoded) -> Answer:
-        """Send, and have the head of a good answer. Raises LLMError for any other."""
-        try:
-            token = await self.credentials.token()
-            answer = await self._carrier.send(encoded, token, {**self._headers, **request.extra_headers}, request.timeout)
-        except LLMError:
-            raise
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            raise transport_failure(error, provider=self.name, model=request.model, where=self.where) from error
-        if 200 <= answer.status < 300:
-            return answer
-        content = await answer.error_body()
-        raise classify_response(answer.status, answer.headers, content, provider=self.name, model=request.model)
-
-    async def begin(self, request: Request) -> tuple[Answer, Decoder]:
-        """:meth:`open`, said in another way where the server asks for that, once for each thing it asks."""
-        for _ in range(3):
-            codec = self.codec(request.model)
-            encoded = codec.encode(request)
-            try:
-                answer = await self.open(request, encoded)
-            except LLMError as error:
-                adapted = codec.adapted(error)
-                if adapted is None:
-                    raise
-                self._adapted[request.model] = adapted
-            else:
-                return answer, codec.decoder(request, encoded)
-        answer = await self.open(request, encoded)
-        return answer, codec.decoder(request, encoded)
-
-
-class _HTTPSource:
-    __slots__ = ("_answer", "_backend", "_closed", "_decoder", "_ended_at", "_framer", "_request")
-
-    def __init__(self, backend: HTTPBackend, request: Request) -> None:
-        self._backend = backend
-        self._request = request
-        self._answer: Answer | None = None
-        self._decoder: Decoder | None = None
-        self._framer = SniffingFramer()
-        self._ended_at: float | None = None  # loop time at which the model said that it was done
-        self._closed = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> list[StreamEvent]:
-        if self._closed:
-            raise StopAsyncIteration
-        if self._answer is None:
-            try:
-                self._answer, self._decoder = await self._backend.begin(self._request)
-            except LLMError as error:
-                self._closed = True
-                return [StreamError(error)]
-        answer, decoder, framer = self._answer, self._decoder, self._framer
-        assert decoder is not None
-        while True:
-            try:
-                data = await (self._tail() if decoder.ending else answer.read())
-                events = decoder.decode(framer.feed(data))
-            except StopAsyncIteration:
-                return await self._end(self._close_decoder())
-            except TimeoutError:  # the grace is over
-                await self._drop()
-                return decoder.close()
-            except (httpx2.TransportError, httpx2.DecodingError, LLMError) as error:
-                await self._drop()
-                return decoder.fail(self._broken(error))
-            if decoder.done:
-                return await self._end(events)
-            if events:
-                return events
-
-    def _close_decoder(self) -> list[StreamEvent]:
-        assert self._decoder is not None
-        try:
-            return self._decoder.close(self._framer.close())
-        except LLMError as error:
-            return self._decoder.fail(error)
-
-    async def _tail(self) -> bytes:
-        """The next bytes after the model was done. Raises TimeoutError when the grace for them is over."""
-        assert self._answer is not None
-        now = asyncio.get_running_loop().time()
-        if self._ended_at is None:
-            self._ended_at = now
-        async with asyncio.timeout(max(0.0, self._ended_at + TAIL_GRACE - now)):
-            return await self._answer.read()
-
-    async def _end(self, events: list[StreamEvent]) -> list[StreamEvent]:
-        """The last events are here: the connection goes back to its pool if the body ends as it should."""
-        self._closed = True
-        assert self._answer is not None
-        if isinstance(events[-1], StreamError):
-            await self._answer.aclose()
-        else:
-            await self._answer.finish()
-        return events
-
-    async def _drop(self) -> None:
-        self._closed = True
-        assert self._answer is not None
-        await self._answer.aclose()
-
-    def _broken(self, error: Exception) -> LLMError:
-        if isinstance(error, LLMError):
-            return error
-        backend = self._backend
-        if isinstance(error, httpx2.TimeoutException):
-            return transport_failure(error, provider=backend.name, model=self._request.model, where=backend.where)
-        text = str(error) or type(error).__name__
-        return IncompleteStreamError(f"the connection broke in the middle of the answer: {text}")
+    def adapt(self, model: str, codec: Codec) -> None:
+        """From now on this codec speaks to this model."""
+        self._adapted[model] = codec
 
     async def aclose(self) -> None:
-        self._closed = True
-        if self._answer is not None:
-            await self._answer.aclose()
-
-    def abort(self) -> None:
-        self._closed = True
-        if self._answer is not None:
-            self._answer.abort()
+        if self._carrier is not None:
+            await self._carrier.aclose()

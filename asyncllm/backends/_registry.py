@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ..events import InvalidRequestError
 from ..protocols.openai_chat import ChatCodec, ChatQuirks
 from ._backend import Backend
-from ._carrier import HTTP, Carrier, HTTPCarrier
 from ._credentials import Credentials, TokenProvider
 from ._http import HTTPBackend
-from ._sdk import OpenAICarrier, OpenAIClient
 from ._vendors import BY_NAME, VENDORS, Vendor
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from ..transports import FastTransport
+    from ._carrier import Carrier
 
 COMPATIBLE = Vendor(name="openai-compatible", base_url="", default_key="")
 """Any server of the chat wire at a base URL of one's own."""
@@ -28,7 +32,7 @@ OTHERS = ("demo",)
 class Settings(msgspec.Struct, kw_only=True):
     """What a client gives to the backends it makes. `http` is called when a request is sent, not before."""
 
-    http: HTTP
+    http: Callable[[], httpx2.AsyncClient | FastTransport]
     sdk_client: Any = None
     api_key: str | None = None
     token_provider: TokenProvider | None = None
@@ -58,19 +62,13 @@ def make_backend(spec: str, settings: Settings) -> tuple[Backend, str]:
 
 def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
     options = dict(settings.options)
-    quirks = _quirks(vendor, options)
-    carrier: Carrier
-    if settings.sdk_client is not None:
-        if not isinstance(settings.sdk_client, OpenAIClient):
-            raise InvalidRequestError(f"http_client: {type(settings.sdk_client).__name__} is neither an httpx2.AsyncClient nor an AsyncOpenAI")
-        where = str(settings.sdk_client.base_url)
-        carrier = OpenAICarrier(settings.sdk_client, vendor.name)
+    codec = ChatCodec(vendor.name, _quirks(vendor, options))
+    sdk = settings.sdk_client
+    if sdk is not None:
+        where = str(sdk.base_url)
         credentials = Credentials(vendor.name, default="")  # the SDK client has its own
     else:
         where = _base_url(vendor, settings.base_url, options)
-        carrier = HTTPCarrier(where, http=settings.http, auth_header=vendor.auth_header)
-        if settings.token_provider is not None:  # tokens are bearer tokens, also where keys have a header of their own
-            carrier = HTTPCarrier(where, http=settings.http)
         credentials = Credentials(
             vendor.name,
             api_key=settings.api_key,
@@ -81,7 +79,18 @@ def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
     if options:
         known = sorted([*vendor.fields, *ChatQuirks.__struct_fields__])
         raise InvalidRequestError(f"{vendor.name} knows no option {', '.join(sorted(options))}; it knows {', '.join(known)}")
-    return HTTPBackend(vendor.name, ChatCodec(vendor.name, quirks), carrier, credentials, headers=settings.headers, where=where)
+
+    def make_carrier() -> Carrier:
+        from ._carrier import HTTPCarrier
+        from ._sdk import OpenAICarrier
+
+        if sdk is not None:
+            return OpenAICarrier(sdk, vendor.name)
+        # tokens are bearer tokens, also where keys have a header of their own
+        header = vendor.auth_header if settings.token_provider is None else "authorization"
+        return HTTPCarrier(where, http=settings.http, auth_header=header)
+
+    return HTTPBackend(vendor.name, codec, make_carrier, credentials, headers=settings.headers, where=where)
 
 
 def _quirks(vendor: Vendor, options: dict[str, object]) -> ChatQuirks:
@@ -96,10 +105,10 @@ def _quirks(vendor: Vendor, options: dict[str, object]) -> ChatQuirks:
 def _base_url(vendor: Vendor, given: str | None, options: dict[str, object]) -> str:
     filled: dict[str, object] = {name: options.pop(name, None) for name in vendor.fields}
     if given is not None:
-        return given
+        return _checked_url(given)
     for name in vendor.base_url_env:
         if value := os.environ.get(name):
-            return value.rstrip("/").removesuffix(vendor.base_url_suffix) + vendor.base_url_suffix
+            return _checked_url(value.rstrip("/").removesuffix(vendor.base_url_suffix) + vendor.base_url_suffix)
     for name, variables in vendor.fields.items():
         field = filled[name] or next((found for variable in variables if (found := os.environ.get(variable))), None)
         if not field:
@@ -107,7 +116,18 @@ def _base_url(vendor: Vendor, given: str | None, options: dict[str, object]) -> 
         filled[name] = str(field).removeprefix("https://").strip("/")
     if not vendor.base_url:
         raise InvalidRequestError(f"{vendor.name} needs base_url=")
-    return vendor.base_url.format_map(filled)
+    return _checked_url(vendor.base_url.format_map(filled))
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good or not url.isascii() or not url.isprintable() or " " in url:
+        raise InvalidRequestError(f"base_url {url!r} is not a URL of the form http(s)://host[:port][/path]")
+    return url
 
 
 def providers() -> list[str]:
@@ -120,6 +140,8 @@ def _example(model: str) -> str:
 
 
 def _unknown(provider: str, model: str) -> str:
+    import difflib
+
     near = difflib.get_close_matches(provider, [*BY_NAME, *OTHERS], n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}/{model}?" if near else ""
     return f"no provider is named {provider!r}{hint} (known: {', '.join(providers())}; for a server of your own: openai-compatible/{model} with base_url=)"

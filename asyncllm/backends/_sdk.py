@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import httpx2
 import msgspec
@@ -11,16 +11,6 @@ import msgspec
 from ..events import LLMError
 from ..protocols import Encoded, Timeout, classify_response
 from ._carrier import Answer, transport_failure
-
-
-@runtime_checkable
-class OpenAIClient(Protocol):
-    """What is used of an ``AsyncOpenAI`` or ``AsyncAzureOpenAI``; recognised by shape, so that openai is not imported."""
-
-    chat: Any
-    base_url: Any
-
-    def with_options(self, **options: Any) -> Any: ...
 
 
 class OpenAICarrier:

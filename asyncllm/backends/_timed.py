@@ -29,7 +29,7 @@ class Timed:
 
 
 class _TimedSource:
-    __slots__ = ("_ask", "_deadline", "_done", "_guard", "_inner", "_limit", "_loop", "_name", "_request", "_timer", "_token")
+    __slots__ = ("_ask", "_deadline", "_done", "_guard", "_inner", "_limit", "_limit_changed", "_loop", "_name", "_request", "_timer", "_token")
 
     def __init__(self, inner: EventSource, request: Request, name: str) -> None:
         self._inner = inner
@@ -41,6 +41,7 @@ class _TimedSource:
         self._timer: asyncio.TimerHandle | None = None
         self._limit = request.timeout.first_token
         self._deadline = 0.0
+        self._limit_changed = False
         self._token = False  # whether the answer has begun
         self._done = False
 
@@ -52,6 +53,8 @@ class _TimedSource:
             raise StopAsyncIteration
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
+            self._start_limit()
+        elif self._limit_changed:
             self._start_limit()
         elif self._token and self._limit is not None:
             self._deadline = self._loop.time() + self._limit
@@ -67,11 +70,12 @@ class _TimedSource:
         if not self._token and has_content(batch):
             self._token = True
             self._limit = self._request.timeout.inter_token
-            self._start_limit()
+            self._limit_changed = True  # it counts from the next wait, of which there may be none
         return batch
 
     def _start_limit(self) -> None:
         assert self._loop is not None
+        self._limit_changed = False
         self._stop()
         if self._limit is not None:
             self._deadline = self._loop.time() + self._limit

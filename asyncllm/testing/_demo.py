@@ -13,10 +13,13 @@ from ._server import Server
 
 DEMO_MODELS = ("demo/echo", "demo/story", "demo/reason", "demo/tool", "demo/error", "demo/slow")
 """echo: what you said · story: a fixed text · reason: reasoning, then an answer · tool: calls the first tool offered ·
-error: fails midway · slow: half a second a word."""
+error: fails midway · slow: takes its time."""
 
 WORD_SECONDS = 0.025
 """Between two words: slow enough that a person sees the streaming."""
+
+SLOW_SECONDS = 0.5
+"""Between two words of demo/slow: slow enough to cancel."""
 
 _THIS_IS = "This is a demo, not a model. "
 
@@ -28,7 +31,7 @@ _STORY = (
 
 
 async def demo_server(model: str | None = None, *, host: str = "127.0.0.1", port: int = 0) -> Server:
-    """A started server of the demo models; the caller closes it. With `model`, that one answers whatever is asked for."""
+    """A started server of the demo models; the caller closes it. With `model`, that one answers every request."""
     script = demo_answer if model is None else lambda request: demo_answer(request, model)
     return await Server(script, host=host, port=port).start()
 
@@ -45,8 +48,7 @@ def demo_answer(request: ReceivedRequest, model: str | None = None) -> Answer:
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     if isinstance(limit, int) and limit < len(events):
         events = [*events[:limit], Finish("length")]
-    slow = name == "slow"
-    return Answer(events, pace=0.5 if slow else WORD_SECONDS)
+    return Answer(events, pace=SLOW_SECONDS if name == "slow" else WORD_SECONDS)
 
 
 def _events(name: str, body: Mapping[str, Any]) -> Iterator[Step]:

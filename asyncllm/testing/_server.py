@@ -186,7 +186,7 @@ class Server:
 def _route(request: ReceivedRequest) -> Answer | None:
     """The answer that needs no script; None for a chat completion."""
     path = request.path.partition("?")[0].rstrip("/")
-    if path == "/health":
+    if path.endswith("/health"):
         method, answer = "GET", _json({"status": "ok"})
     elif path.endswith("/models"):
         from ._demo import DEMO_MODELS

@@ -56,23 +56,28 @@ class SSEFramer:
         held = self._held
         if held:
             if b"\n\n" not in data and not (data[:1] == b"\n" and held[-1][-1:] == b"\n"):
-                return self._hold(data)
+                self._hold(data)
+                return self._unless_failed([])
             held.append(data)
             data = b"".join(held)
             held.clear()
             self._held_bytes = 0
-        blocks = data.split(b"\n\n")
-        rest = blocks.pop()
-        frames: list[Frame] = []
-        for block in blocks:
-            # nearly every event is one `data: ` line: no state is touched then
-            if block[:6] == b"data: " and b"\n" not in block and not self.last_event_id and len(block) <= self._max:
-                frames.append(Frame(str(block[6:], "utf-8", "replace")))
-            else:
-                self._block(block, frames)
-        if rest:
-            frames += self._hold(rest)
+        end = data.rfind(b"\n\n")
+        frames = self._events(data[:end]) if end >= 0 else []
+        if rest := data[end + 2 :] if end >= 0 else data:
+            self._hold(rest)
         return self._unless_failed(frames)
+
+    def _events(self, data: bytes) -> list[Frame]:
+        """The events of whole blocks (without the last blank line)."""
+        if len(data) <= self._max and not self.last_event_id and data[:6] == b"data: ":
+            texts = str(data[6:], "utf-8", "replace").split("\n\ndata: ")
+            if data.count(b"\n") == 2 * len(texts) - 2:  # nothing but events of one data line: nearly every stream
+                return list(map(Frame, texts))
+        frames: list[Frame] = []
+        for block in data.split(b"\n\n"):
+            self._block(block, frames)
+        return frames
 
     def close(self) -> list[Frame]:
         """The stream is over. Delivers what is left, if lenient."""
@@ -89,12 +94,11 @@ class SSEFramer:
             frames = [frame for frame in frames if frame.event == "unframed"]
         return frames
 
-    def _hold(self, data: bytes) -> list[Frame]:
+    def _hold(self, data: bytes) -> None:
         self._held.append(data)
         self._held_bytes += len(data)
         if self._held_bytes > self._max:
             self._fail(self._held[0])
-        return []
 
     def _unless_failed(self, frames: list[Frame]) -> list[Frame]:
         """The frames; the failure, once there are none before it."""

@@ -14,9 +14,8 @@ class OpenAIClient:
         self._client = openai.AsyncOpenAI(api_key="x", base_url=base_url)
 
     async def open(self, model: str) -> Any:
-        messages: Any = MESSAGES
-        options = {"include_usage": True}
-        return await self._client.chat.completions.create(model=model, messages=messages, stream=True, stream_options=options)  # type: ignore[call-overload]
+        create: Any = self._client.chat.completions.create
+        return await create(model=model, messages=MESSAGES, stream=True, stream_options={"include_usage": True})
 
     async def consume(self, stream: Any) -> int:
         seen = 0

@@ -50,7 +50,7 @@ class _Connection(asyncio.Protocol):
 class RawClient:
     def __init__(self, base_url: str) -> None:
         url = urlsplit(base_url)
-        self._host, self._port = url.hostname, url.port
+        self._host, self._port = url.hostname or "", url.port or 80
         self._head = (
             f"POST {url.path}/chat/completions HTTP/1.1\r\nhost: {url.netloc}\r\ncontent-type: application/json\r\n"
             "authorization: Bearer x\r\ncontent-length: "

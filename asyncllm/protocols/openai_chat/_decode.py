@@ -79,45 +79,37 @@ class ChatDecoder:
 
     def decode(self, frames: Iterable[FrameLike]) -> list[StreamEvent]:
         events: list[StreamEvent] = []
-        add = events.append
         quick = self._started and not self._raw
-        for frame in frames:
-            if self.done:
-                break
+        for frame in () if self.done else frames:
             if quick and frame.event == "message":
                 try:
                     chunk = decode_fast(frame.data)
                 except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-                    self._frame(frame, events)
-                    continue
-                choices = chunk.choices
-                if choices and chunk.error is None and chunk.x_groq is None and chunk.usage is None:
-                    choice = choices[0]
-                    delta = choice.delta
-                    if (
-                        delta is not None
-                        and choice.finish_reason is None
-                        and choice.index == 0
-                        and choice.error is None
-                        and choice.usage is None
-                        and len(choices) == 1
-                    ):
-                        text = delta.content
-                        if (
-                            text
-                            and self._plain
-                            and delta.tool_calls is None
-                            and delta.reasoning_content is None
-                            and delta.reasoning is None
-                            and delta.reasoning_details is None
-                            and delta.refusal is None
-                            and delta.function_call is None
-                        ):
-                            add(TextDelta(text))
-                        else:
-                            self._delta(delta, events)
-                        continue
+                    pass
+                else:
+                    choices = chunk.choices
+                    if choices and chunk.error is None and chunk.usage is None and chunk.x_groq is None and len(choices) == 1:
+                        choice = choices[0]
+                        delta = choice.delta
+                        if delta is not None and choice.finish_reason is None and choice.index == 0 and choice.error is None:
+                            text = delta.content
+                            if (
+                                text
+                                and self._plain
+                                and delta.tool_calls is None
+                                and delta.reasoning_content is None
+                                and delta.reasoning is None
+                                and delta.reasoning_details is None
+                                and delta.refusal is None
+                                and delta.function_call is None
+                            ):
+                                events.append(TextDelta(text))
+                            else:
+                                self._delta(delta, events)
+                            continue
             self._frame(frame, events)
+            if self.done:
+                break
             quick = self._started and not self._raw
         return events
 

@@ -79,7 +79,7 @@ def lenient_chunk(data: Mapping[str, Any]) -> Chunk:
     """A chunk from what some servers send instead of one: other types, nulls, messages in the place of deltas."""
     choices = data.get("choices")
     return Chunk(
-        choices=[_choice(item) for item in choices if isinstance(item, Mapping)] if isinstance(choices, list) else None,
+        choices=[_choice(item) for item in choices if isinstance(item, dict)] if isinstance(choices, list) else None,
         usage=_object(data.get("usage")),
         error=data.get("error"),
         x_groq=data.get("x_groq"),
@@ -90,12 +90,12 @@ def lenient_chunk(data: Mapping[str, Any]) -> Chunk:
 
 def _choice(data: Mapping[str, Any]) -> Choice:
     delta = data.get("delta")
-    if not isinstance(delta, Mapping):
+    if not isinstance(delta, dict):
         delta = data.get("message")  # a whole completion where a chunk should be
-    if not isinstance(delta, Mapping) and isinstance(data.get("text"), str):
+    if not isinstance(delta, dict) and isinstance(data.get("text"), str):
         delta = {"content": data["text"]}  # the legacy completions form
     return Choice(
-        delta=_delta(delta) if isinstance(delta, Mapping) else None,
+        delta=_delta(delta) if isinstance(delta, dict) else None,
         index=_int(data.get("index")) or 0,
         finish_reason=_text(data.get("finish_reason")),
         usage=_object(data.get("usage")),
@@ -106,18 +106,18 @@ def _choice(data: Mapping[str, Any]) -> Choice:
 def _delta(data: Mapping[str, Any]) -> Delta:
     text, thought = flatten(data.get("content"))
     pieces = data.get("tool_calls")
-    if isinstance(pieces, Mapping):
+    if isinstance(pieces, dict):
         pieces = [pieces]
     details = data.get("reasoning_details")
     function = data.get("function_call")
     return Delta(
         content=text,
-        tool_calls=[_piece(item) for item in pieces if isinstance(item, Mapping)] if isinstance(pieces, list) else None,
+        tool_calls=[_piece(item) for item in pieces if isinstance(item, dict)] if isinstance(pieces, list) else None,
         reasoning_content=_text(data.get("reasoning_content")) or thought,
         reasoning=_text(data.get("reasoning")),
         reasoning_details=[item for item in details if isinstance(item, dict)] if isinstance(details, list) else None,
         refusal=_text(data.get("refusal")),
-        function_call=_function(function) if isinstance(function, Mapping) else None,
+        function_call=_function(function) if isinstance(function, dict) else None,
     )
 
 
@@ -127,7 +127,7 @@ def _piece(data: Mapping[str, Any]) -> ToolCallPiece:
     return ToolCallPiece(
         index=_int(data.get("index")),
         id=str(identity) if isinstance(identity, str | int) and not isinstance(identity, bool) else None,
-        function=_function(function if isinstance(function, Mapping) else data),
+        function=_function(function if isinstance(function, dict) else data),
         extra_content=_object(data.get("extra_content")),
     )
 
@@ -148,7 +148,7 @@ def flatten(content: object) -> tuple[str | None, str | None]:
     for part in content:
         if isinstance(part, str):
             texts.append(part)
-        elif isinstance(part, Mapping):
+        elif isinstance(part, dict):
             if part.get("type") in ("thinking", "reasoning"):
                 inner = part.get("thinking", part.get("reasoning", part.get("text", part.get("summary"))))
                 text, thought = flatten(inner)

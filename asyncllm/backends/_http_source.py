@@ -1,0 +1,147 @@
+"""One call over HTTP: bytes in, batches of events out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Self
+
+import httpx2
+
+from ..events import IncompleteStreamError, LLMError, StreamError, StreamEvent
+from ..protocols import Decoder, Encoded, Request, classify_response
+from ..transports import SniffingFramer
+from ._carrier import Answer, transport_failure
+from ._http import HTTPBackend
+
+TAIL_GRACE = 1.0
+"""Seconds that a server gets for its last words (usage, `[DONE]`) after the model said that it was done (quirk B2)."""
+
+MAX_ADAPTATIONS = 3
+"""Requests that may be spent on learning a server's dialect."""
+
+
+class HTTPSource:
+    __slots__ = ("_answer", "_backend", "_closed", "_decoder", "_ended_at", "_framer", "_request")
+
+    def __init__(self, backend: HTTPBackend, request: Request) -> None:
+        self._backend = backend
+        self._request = request
+        self._answer: Answer | None = None
+        self._decoder: Decoder | None = None
+        self._framer = SniffingFramer()
+        self._ended_at: float | None = None  # loop time at which the model said that it was done
+        self._closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[StreamEvent]:
+        if self._closed:
+            raise StopAsyncIteration
+        if self._answer is None:
+            try:
+                await self._begin()
+            except LLMError as error:
+                self._closed = True
+                return [StreamError(error)]
+        answer, decoder, framer = self._answer, self._decoder, self._framer
+        assert answer is not None
+        assert decoder is not None
+        while True:
+            try:
+                data = await (self._tail() if decoder.ending else answer.read())
+                events = decoder.decode(framer.feed(data))
+            except StopAsyncIteration:
+                return await self._end(self._close_decoder())
+            except TimeoutError:  # the grace is over
+                await self._drop()
+                return decoder.close()
+            except (httpx2.TransportError, httpx2.DecodingError, LLMError) as error:
+                await self._drop()
+                return decoder.fail(self._broken(error))
+            if decoder.done:
+                return await self._end(events)
+            if events:
+                return events
+
+    async def _begin(self) -> None:
+        """Send, and have the head of a good answer; said in another way where the server asks for that."""
+        backend, request = self._backend, self._request
+        for _ in range(MAX_ADAPTATIONS):
+            codec = backend.codec(request.model)
+            encoded = codec.encode(request)
+            try:
+                self._answer = await self._open(encoded)
+            except LLMError as error:
+                adapted = codec.adapted(error)
+                if adapted is None:
+                    raise
+                refusal = error
+                backend.adapt(request.model, adapted)
+            else:
+                self._decoder = codec.decoder(request, encoded)
+                return
+        raise refusal
+
+    async def _open(self, encoded: Encoded) -> Answer:
+        backend, request = self._backend, self._request
+        try:
+            token = await backend.credentials.token()
+            headers = {**backend.headers, **request.extra_headers}
+            answer = await backend.carrier.send(encoded, token, headers, request.timeout)
+        except (httpx2.TransportError, httpx2.InvalidURL) as error:
+            raise transport_failure(error, provider=backend.name, model=request.model, where=backend.where) from error
+        if 200 <= answer.status < 300:
+            return answer
+        content = await answer.error_body()
+        raise classify_response(answer.status, answer.headers, content, provider=backend.name, model=request.model)
+
+    def _close_decoder(self) -> list[StreamEvent]:
+        assert self._decoder is not None
+        try:
+            return self._decoder.close(self._framer.close())
+        except LLMError as error:
+            return self._decoder.fail(error)
+
+    async def _tail(self) -> bytes:
+        """The next bytes after the model was done. Raises TimeoutError when the grace for them is over."""
+        assert self._answer is not None
+        now = asyncio.get_running_loop().time()
+        if self._ended_at is None:
+            self._ended_at = now
+        async with asyncio.timeout(max(0.0, self._ended_at + TAIL_GRACE - now)):
+            return await self._answer.read()
+
+    async def _end(self, events: list[StreamEvent]) -> list[StreamEvent]:
+        """The last events are here: the connection goes back to its pool if the body ends as it should."""
+        self._closed = True
+        assert self._answer is not None
+        if isinstance(events[-1], StreamError):
+            await self._answer.aclose()
+        else:
+            await self._answer.finish()
+        return events
+
+    async def _drop(self) -> None:
+        self._closed = True
+        assert self._answer is not None
+        await self._answer.aclose()
+
+    def _broken(self, error: Exception) -> LLMError:
+        if isinstance(error, LLMError):
+            return error
+        backend = self._backend
+        if isinstance(error, httpx2.TimeoutException):
+            return transport_failure(error, provider=backend.name, model=self._request.model, where=backend.where)
+        text = str(error) or type(error).__name__
+        return IncompleteStreamError(f"the connection broke in the middle of the answer: {text}")
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._answer is not None:
+            await self._answer.aclose()
+
+    def abort(self) -> None:
+        self._closed = True
+        if self._answer is not None:
+            self._answer.abort()
