@@ -216,7 +216,7 @@ def test_no_arguments_are_an_empty_object(arguments: Any) -> None:
 
 
 @pytest.mark.req("D12", "seed-B5")
-@pytest.mark.parametrize("arguments", ['{"keywords": Dave}', "[1]", '"text"', "1", "null", '{"a":1', '{"a":"\ud800"}'])
+@pytest.mark.parametrize("arguments", ['{"keywords": Dave}', "[1]", '"text"', "1", "null", '{"a":1', '{"a":"\\ud800"}'])
 def test_arguments_that_are_no_object_are_invalid(arguments: str) -> None:
     """The call says why, keeps what was sent, and the stream goes on to its end."""
     events = events_of(ROLE, chunk_of({"tool_calls": [piece(arguments, "f", index=0, id="c1")]}), text("so"), END, DONE)
@@ -224,8 +224,20 @@ def test_arguments_that_are_no_object_are_invalid(arguments: str) -> None:
     assert call.arguments is None
     assert call.invalid
     assert call.invalid.startswith("the arguments are not")
-    assert call.raw_arguments == arguments.replace("\ud800", "\ufffd")
+    assert call.raw_arguments == arguments
     assert events[-1] == Finish("tool_calls", "tool_calls")
+
+
+@pytest.mark.req("A3", "D8")
+def test_a_character_cut_between_fragments_is_whole() -> None:
+    """Servers with UTF-16 strings cut an emoji in two: the halves are joined, and one alone becomes U+FFFD."""
+    halves = ['{"a":"x\ud83d', '\ude00y"}']
+    frames = [json.dumps(chunk_of({"tool_calls": [piece(half, "f", index=0, id="c1")]})) for half in halves]
+    (call,) = calls_of(events_of(ROLE, *(f"data: {frame}\n\n" for frame in frames), END, DONE))
+    assert call.arguments == {"a": "x😀y"}
+    lone = json.dumps(chunk_of({"tool_calls": [piece('{"a":"\ud83d"}', "f", index=0, id="c1")]}))
+    (call,) = calls_of(events_of(ROLE, f"data: {lone}\n\n", END, DONE))
+    assert call.arguments == {"a": "\ufffd"}
 
 
 @pytest.mark.req("D13")

@@ -141,7 +141,7 @@ def test_a_call_without_deltas_is_sent_whole() -> None:
 
 @pytest.mark.req("D11")
 def test_a_call_without_any_argument_ends_as_an_empty_object() -> None:
-    """A parameterless call whose fragments were empty gets `{}`, which clients can parse; an invalid one stays as it was."""
+    """A call whose fragments were all empty gets `{}`, which clients can parse; an invalid one stays as it was."""
     assert decoded(texts(ToolCallDelta(0, "c", "f", ""), ToolCall("c", "f", {}), Finish("tool_calls"))).tool_calls[
         0
     ] == ToolCall("c", "f", {}, "{}")

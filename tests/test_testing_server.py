@@ -57,6 +57,7 @@ from asyncllm.testing import (
 from asyncllm.testing.__main__ import main, serve
 from asyncllm.testing._demo import example
 from asyncllm.testing._script import words
+from asyncllm.testing._server import _Connection
 from asyncllm.testing._waits import Signal
 
 pytest_plugins = ["asyncllm.testing.pytest_plugin"]
@@ -88,11 +89,13 @@ async def until_broken(answer: Answer) -> bytes:
     """What arrived before the connection broke, as it must."""
     got = b""
     async with serving(answer) as (_, client):
-        with pytest.raises((httpx2.RemoteProtocolError, httpx2.ReadError)):
+        try:
             async with client.stream(**asking()) as response:
                 async for part in response.aiter_raw():
                     got += part
-    return got
+        except (httpx2.RemoteProtocolError, httpx2.ReadError):
+            return got
+    raise AssertionError(f"the connection did not break; it brought {got!r}")
 
 
 def said(body: str) -> list[Any]:
@@ -154,7 +157,7 @@ async def test_usage_may_be_left_out() -> None:
 
 @pytest.mark.parametrize(("arguments", "raw"), [({"city": "Oslo"}, '{"city":"Oslo"}'), ('{"cut": ', '{"cut": ')])
 async def test_a_tool_call_comes_in_fragments(arguments: Any, raw: str) -> None:
-    """The arguments arrive in pieces that add up to what was given, valid or not, and the finish reason is tool_calls."""
+    """The arguments arrive in pieces that add up to what was given, valid or not; the finish says tool_calls."""
     chunks = said(await body_of(Answer.tool_call("weather", arguments)))
     pieces = [
         call for chunk in chunks[:-1] for choice in chunk["choices"] for call in choice["delta"].get("tool_calls", ())
@@ -589,15 +592,38 @@ async def test_closing_ends_everything_at_once() -> None:
 
 async def test_a_connection_that_comes_while_closing_is_dropped() -> None:
     """What was accepted a moment before aclose() is not served any more."""
+
+    class Accepted(asyncio.Transport):
+        aborted = False
+
+        def abort(self) -> None:
+            self.aborted = True
+
     server = await Server().start()
-    _, writer = await asyncio.open_connection(*address(server))
-    accepting = server.connections.opened
     await server.aclose()
-    while server.connections.opened == accepting and not server.connections.closed:
-        await asyncio.sleep(0)
-    await server.wait_closed(server.connections.opened)
-    assert server.connections.open == 0
-    writer.close()
+    transport = Accepted()
+    _Connection(server).connection_made(transport)
+    assert transport.aborted
+
+
+@pytest.mark.parametrize(
+    "fault", [Cut(60), Cut(60, reset=True), TruncatedChunk(), Stall(1), HoldOpen(), Split(1)], ids=repr
+)
+def test_under_uvloop(fault: Any) -> None:
+    """The same server on uvloop's loop: answers, faults, and an end that leaves nothing."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def use() -> None:
+        async with serving(Answer.text("one two", faults=[fault])) as (server, client):
+            with contextlib.suppress(httpx2.RemoteProtocolError, httpx2.ReadError):
+                async with client.stream(**asking()) as response:
+                    async for part in response.aiter_text():
+                        if "one" in part and isinstance(fault, Stall | HoldOpen):
+                            break
+        assert server.connections.open == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    uvloop.run(use())
 
 
 async def test_a_slow_reader_holds_the_server_back() -> None:

@@ -1,5 +1,6 @@
 """The vocabulary: typed events, messages, usage and errors, and the fold of events into a Reply. No I/O, no await."""
 
+from ._characters import CharacterJoiner
 from ._errors import (
     AuthenticationError,
     BillingError,
@@ -65,6 +66,7 @@ __all__ = [
     "Audio",
     "AuthenticationError",
     "BillingError",
+    "CharacterJoiner",
     "ConnectTimeout",
     "ConnectionFailedError",
     "ContentBlockedError",

@@ -11,6 +11,7 @@ import uuid
 
 import msgspec
 
+from ._characters import CharacterJoiner
 from ._messages import ProviderState, ToolCall
 from ._stream import ToolCallDelta
 
@@ -54,7 +55,7 @@ class _JSONScan:
 class _Call:
     """One call in the making."""
 
-    __slots__ = ("fragments", "given_id", "id", "index", "name", "said", "scan", "state")
+    __slots__ = ("characters", "fragments", "given_id", "id", "index", "name", "said", "scan", "state")
 
     def __init__(self, index: int, given_id: str, id: str, name: str) -> None:
         self.index = index
@@ -63,6 +64,7 @@ class _Call:
         self.name = name
         self.fragments: list[str] = []
         self.said = False  # a delta named it; what came before the name waits until then (D6)
+        self.characters = CharacterJoiner()
         self.scan = _JSONScan()
         self.state: ProviderState | None = None
 
@@ -127,7 +129,7 @@ class ToolCallAssembler:
             call = self._place(arguments, index, id, name, position)
         if state is not None:
             call.state = state if call.state is None else ProviderState(state.provider, {**call.state.data, **state.data})
-        if arguments:
+        if arguments and (arguments := call.characters.feed(arguments)):
             call.fragments.append(arguments)
             call.scan.feed(arguments)
         if not call.name:

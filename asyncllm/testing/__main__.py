@@ -34,5 +34,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover  # in a process of its own
     sys.exit(main())

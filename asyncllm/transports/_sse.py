@@ -71,9 +71,9 @@ class SSEFramer:
     def _events(self, data: bytes) -> list[Frame]:
         """The events of whole blocks (without the last blank line)."""
         if len(data) <= self._max and not self.last_event_id and data[:6] == b"data: ":
-            texts = str(data[6:], "utf-8", "replace").split("\n\ndata: ")
-            if data.count(b"\n") == 2 * len(texts) - 2:  # nothing but events of one data line: nearly every stream
-                return list(map(Frame, texts))
+            lines = data[6:].split(b"\n\ndata: ")
+            if data.count(b"\n") == 2 * len(lines) - 2:  # nothing but events of one data line: nearly every stream
+                return [Frame(line.decode("utf-8", "replace")) for line in lines]
         frames: list[Frame] = []
         for block in data.split(b"\n\n"):
             self._block(block, frames)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ...events import (
+    CharacterJoiner,
     Finish,
     FinishReason,
     IncompleteStreamError,
@@ -67,7 +68,8 @@ class ChatDecoder:
         self._reasoning_field = ""
         self._think = ThinkSplitter() if quirks.think_tags else None
         self._said = "" if quirks.cumulative_text else None
-        self._surrogate = ""  # half of a character; the other half comes with the next delta
+        self._characters = CharacterJoiner()
+        self._thought_characters = CharacterJoiner()
         # whether text may go straight into events
         self._plain = not (quirks.think_tags or quirks.cumulative_text)
 
@@ -204,7 +206,7 @@ class ChatDecoder:
         if delta.content:
             self._text(delta.content, events)
         if delta.refusal:
-            events.append(RefusalDelta(delta.refusal))
+            events.append(RefusalDelta(CharacterJoiner().feed(delta.refusal)))
         if delta.tool_calls:
             for position, piece in enumerate(delta.tool_calls):
                 self._piece(piece, position, events)
@@ -216,22 +218,15 @@ class ChatDecoder:
     def _text(self, text: str, events: list[StreamEvent]) -> None:
         if self._said is not None:
             text, self._said = text.removeprefix(self._said), text
-        if self._surrogate or not text.isascii():
-            text = self._joined_surrogates(text)
+        if self._characters.half or not text.isascii():
+            text = self._characters.feed(text)
+            self._plain = not (self._characters.half or self._think is not None or self._said is not None)
         if self._think is not None:
             text, thought = self._think.feed(text)
             if thought:
                 events.append(ReasoningDelta(thought))
         if text:
             events.append(TextDelta(text))
-
-    def _joined_surrogates(self, text: str) -> str:
-        """Characters cut in half between two deltas made whole; a half without its other one becomes U+FFFD."""
-        text, self._surrogate = self._surrogate + text, ""
-        if "\ud800" <= text[-1:] <= "\udbff":
-            text, self._surrogate = text[:-1], text[-1]
-        self._plain = not (self._surrogate or self._think is not None or self._said is not None)
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
     def _reason(self, delta: Delta, events: list[StreamEvent]) -> None:
         """One channel, each character once, whichever of its names it comes under (E1, E2)."""
@@ -244,17 +239,17 @@ class ChatDecoder:
             if not text:
                 text = "".join(part for item in details if isinstance(part := item.get("text", item.get("summary")), str))
         if text or data:
-            if not text.isascii():
-                text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            events.append(ReasoningDelta(text, ProviderState(self._provider, data) if data else None))
+            text = self._thought_characters.feed(text)
+            if text or data:
+                events.append(ReasoningDelta(text, ProviderState(self._provider, data) if data else None))
 
     def _piece(self, piece: ToolCallPiece, position: int, events: list[StreamEvent]) -> None:
-        function = piece.function
+        function = piece.function or piece
         said = self._calls.add(
-            (function.arguments or "") if function is not None else "",
+            function.arguments or "",
             index=piece.index,
             id=piece.id or "",
-            name=(function.name or "") if function is not None else "",
+            name=function.name or "",
             position=position,
             state=ProviderState(self._provider, {"extra_content": piece.extra_content}) if piece.extra_content else None,
         )
@@ -289,9 +284,10 @@ class ChatDecoder:
         self.done = True
 
     def _flush(self, events: list[StreamEvent]) -> None:
-        if self._surrogate:
-            self._surrogate = ""
-            self._text("\ufffd", events)
+        if lost := self._thought_characters.close():
+            events.append(ReasoningDelta(lost))
+        if lost := self._characters.close():
+            self._text(lost, events)
         if self._think is not None:
             text, thought = self._think.close()
             if thought:

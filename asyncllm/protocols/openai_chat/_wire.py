@@ -20,6 +20,8 @@ class ToolCallPiece(Struct, gc=False):
     id: str | None = None
     function: Function | None = None
     extra_content: dict[str, Any] | None = None
+    name: str | None = None  # beside the id, where a server leaves `function` out
+    arguments: str | None = None
 
 
 class Delta(Struct, gc=False):
