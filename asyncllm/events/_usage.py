@@ -107,5 +107,6 @@ def usage_from(raw: Mapping[str, object], *, input_excludes_cache: bool = False,
         cache_write_tokens=write,
         reasoning_tokens=reasoning,
         cost=float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) else None,
+        estimated=raw.get("estimated") is True,
         raw=dict(raw),
     )

@@ -49,6 +49,9 @@ _CODES: dict[str, str] = {
             tool_use_failed invalidparameter invalid_parameter unprocessable_entity missing_required_parameter
             json_validate_failed""",
         "protocol": "protocol",
+        "connection": "connection",
+        "max_output": "max_output",
+        "unknown": "unknown",
     }.items()
     for code in codes.split()
 }

@@ -70,6 +70,7 @@ class ChatDecoder:
         self._said = "" if quirks.cumulative_text else None
         self._characters = CharacterJoiner()
         self._thought_characters = CharacterJoiner()
+        self._refusal_characters = CharacterJoiner()
         # whether text may go straight into events
         self._plain = not (quirks.think_tags or quirks.cumulative_text)
 
@@ -206,7 +207,7 @@ class ChatDecoder:
         if delta.content:
             self._text(delta.content, events)
         if delta.refusal:
-            events.append(RefusalDelta(CharacterJoiner().feed(delta.refusal)))
+            events.append(RefusalDelta(self._refusal_characters.feed(delta.refusal)))
         if delta.tool_calls:
             for position, piece in enumerate(delta.tool_calls):
                 self._piece(piece, position, events)
@@ -286,6 +287,8 @@ class ChatDecoder:
     def _flush(self, events: list[StreamEvent]) -> None:
         if lost := self._thought_characters.close():
             events.append(ReasoningDelta(lost))
+        if lost := self._refusal_characters.close():
+            events.append(RefusalDelta(lost))
         if lost := self._characters.close():
             self._text(lost, events)
         if self._think is not None:
