@@ -3,45 +3,68 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING
 
 from ..protocols import Encoded, Timeout
 from ..protocols.openai_chat import ChatCodec
 from ._backend import Backend
-from ._carrier import Answer, Carrier, HTTPCarrier
 from ._credentials import Credentials
 from ._http import HTTPBackend
 
+if TYPE_CHECKING:
+    from ._carrier import Answer, Carrier
+    from ._registry import Settings
+
 
 class _DemoCarrier:
-    """Starts the server when it is first needed, under the loop that needs it."""
+    """Starts the server when it is first needed, under the loop that needs it; it ends with that loop, at the latest."""
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._server: Any = None
+        self._starting: asyncio.Task[str] | None = None
+        self._serving: AsyncGenerator[str] | None = None
         self._carrier: Carrier | None = None
-        self._starting = asyncio.Lock()
 
     async def send(self, encoded: Encoded, token: str, headers: Mapping[str, str], timeout: Timeout) -> Answer:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            self._starting = asyncio.Lock()
-            self._loop, self._server, self._carrier = loop, None, None
-        async with self._starting:
-            if self._carrier is None:
-                from ..testing import demo_server
+            self._loop, self._carrier = loop, None
+            self._serving = _serve()
+            self._starting = loop.create_task(_first(self._serving))
+        if self._carrier is None:
+            from ._carrier import HTTPCarrier
 
-                self._server = await demo_server()
-                self._carrier = HTTPCarrier(self._server.base_url, http=self._settings.http)
+            assert self._starting is not None
+            base_url = await asyncio.shield(self._starting)
+            self._carrier = HTTPCarrier(base_url, http=self._settings.http)
         return await self._carrier.send(encoded, token, headers, timeout)
 
     async def aclose(self) -> None:
-        server, self._server, self._carrier = self._server, None, None
-        if server is not None and self._loop is asyncio.get_running_loop():
-            await server.aclose()
+        if self._serving is not None and self._starting is not None and self._loop is asyncio.get_running_loop():
+            await self._starting
+            serving, self._serving, self._loop = self._serving, None, None
+            await serving.aclose()
 
 
-def demo_backend(settings: Any) -> Backend:
-    return HTTPBackend("demo", ChatCodec("demo"), lambda: _DemoCarrier(settings), Credentials("demo", default="demo"), headers=settings.headers)
+async def _serve() -> AsyncGenerator[str]:
+    """Gives the base URL. Suspended there until it is closed, or until the loop shuts its generators down."""
+    from ..testing import demo_server
+
+    server = await demo_server()
+    try:
+        yield server.base_url
+    finally:
+        await server.aclose()
+
+
+async def _first(serving: AsyncGenerator[str]) -> str:
+    return await anext(serving)
+
+
+def demo_backend(settings: Settings) -> Backend:
+    credentials = Credentials("demo", default="demo")
+    return HTTPBackend(
+        "demo", ChatCodec("demo"), lambda: _DemoCarrier(settings), credentials, headers=settings.headers, where="the demo server"
+    )

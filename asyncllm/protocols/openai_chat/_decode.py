@@ -94,7 +94,13 @@ class ChatDecoder:
                     if choices and chunk.error is None and chunk.usage is None and chunk.x_groq is None and len(choices) == 1:
                         choice = choices[0]
                         delta = choice.delta
-                        if delta is not None and choice.finish_reason is None and choice.index == 0 and choice.error is None:
+                        if (
+                            delta is not None
+                            and choice.finish_reason is None
+                            and choice.index == 0
+                            and choice.error is None
+                            and choice.usage is None
+                        ):
                             text = delta.content
                             if (
                                 text
@@ -164,9 +170,11 @@ class ChatDecoder:
             return
         self._chunk(chunk, data, text, events)
 
-    def _chunk(self, chunk: Chunk | FastChunk, data: Mapping[str, Any], text: str, events: list[StreamEvent]) -> None:
+    def _chunk(self, chunk: Chunk, data: Mapping[str, Any], text: str, events: list[StreamEvent]) -> None:
         choices = chunk.choices or ()
-        if not self._started and isinstance(chunk, Chunk) and (choices or chunk.usage):
+        groq = chunk.x_groq if isinstance(chunk.x_groq, Mapping) else {}
+        usage = chunk.usage or groq.get("usage")
+        if not self._started and (choices or usage):
             self._start(chunk, events)
         ours: Choice | None = None
         for choice in choices:
@@ -179,10 +187,7 @@ class ChatDecoder:
                     self._finish = choice.finish_reason
                 if choice.usage:
                     self._count(choice.usage, events)
-        if chunk.usage:
-            self._count(chunk.usage, events)
-        groq = chunk.x_groq if isinstance(chunk.x_groq, Mapping) else {}
-        if isinstance(usage := groq.get("usage"), Mapping):
+        if isinstance(usage, Mapping):
             self._count(usage, events)
         error = chunk.error or groq.get("error") or (ours.error if ours is not None else None)
         if error:

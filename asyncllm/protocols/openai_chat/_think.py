@@ -12,7 +12,7 @@ class ThinkSplitter:
 
     def __init__(self) -> None:
         self._held = ""
-        self._state: str = "start"  # start -> thought -> after -> text
+        self._state: str = "start"  # start -> opened -> thought -> after -> text
 
     def feed(self, piece: str) -> tuple[str, str]:
         if self._state == "text":
@@ -27,7 +27,12 @@ class ThinkSplitter:
             if not begun.startswith(_OPEN):
                 self._state = "text"
                 return held, ""
-            self._state, held = "thought", begun[len(_OPEN) :].lstrip("\n")
+            self._state, held = "opened", begun[len(_OPEN) :]
+        if self._state == "opened":
+            held = held.lstrip("\n")
+            if not held:
+                return "", ""
+            self._state = "thought"
         if self._state == "thought":
             thought, closed, held = held.partition(_CLOSE)
             if not closed:
