@@ -43,7 +43,7 @@ def burst(machine: Machine, quick: bool) -> Table:
 
 def drip(machine: Machine, quick: bool) -> Table:
     streams, seconds = 100, 2 if quick else 3
-    return _drip(machine, "drip", streams, 20 * seconds, 50, 3 if quick else 7)
+    return _drip(machine, "drip", streams, 20 * seconds, 50, 3 if quick else 5)
 
 
 def crowd(machine: Machine, quick: bool) -> Table:
@@ -62,7 +62,7 @@ def _drip(
 
     with machine.workers(clients) as workers:
         what = f"{streams} streams at {1000 // interval} events a second each"
-        return Table(mode, what, "µs/event", interleaved(workers, rounds, measure))
+        return Table(mode, what, "µs/event", interleaved(workers, rounds, measure, warm_up=1))
 
 
 def requests(machine: Machine, quick: bool) -> Table:

@@ -65,11 +65,11 @@ def number(value: float) -> str:
 
 
 def interleaved(
-    workers: Sequence[WorkerProcess], rounds: int, measure: Callable[[WorkerProcess], float]
+    workers: Sequence[WorkerProcess], rounds: int, measure: Callable[[WorkerProcess], float], *, warm_up: int = 2
 ) -> dict[str, Series]:
-    """A B C A B C ...: after two rounds that do not count, `rounds` that do."""
+    """A B C A B C ...: `rounds` rounds, after a few that do not count."""
     rows = {worker.client: Series() for worker in workers}
-    for at in range(-2, rounds):
+    for at in range(-warm_up, rounds):
         for worker in workers:
             value = measure(worker)
             if at >= 0:

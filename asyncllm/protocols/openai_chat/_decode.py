@@ -36,7 +36,7 @@ from .._codec import FrameLike
 from ._quirks import ChatQuirks
 from ._raw import unknown_parts
 from ._think import ThinkSplitter
-from ._wire import Choice, Chunk, Delta, FastChunk, ToolCallPiece, decode_fast, lenient_chunk, parse_json
+from ._wire import Choice, Chunk, Delta, ToolCallPiece, decode_fast, lenient_chunk, parse_json
 
 _WORDS: dict[FinishReason, str] = {
     "stop": "stop eos eos_token end_turn stop_sequence end complete completed finished stop_token",

@@ -18,6 +18,7 @@ from ...events import (
     Part,
     ProviderState,
     Reasoning,
+    Role,
     Text,
     ToolResult,
     parse_call,
@@ -25,18 +26,26 @@ from ...events import (
 from .._request import Tool
 from ._wire import flatten
 
-_ROLES = {"developer": "system", "function": "tool"}
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
 
 
 def message_from_dict(data: Mapping[str, Any], where: str = "message") -> Message:
     """One message of the chat API. Raises :class:`InvalidRequestError` that says what is wrong with it, and where."""
-    role = data.get("role")
-    if role not in ("system", "developer", "user", "assistant", "tool", "function"):
-        raise InvalidRequestError(f"{where}: role must be system, developer, user, assistant or tool, not {role!r}")
+    given = data.get("role")
+    role = _ROLES.get(given) if isinstance(given, str) else None
+    if role is None:
+        raise InvalidRequestError(f"{where}: role must be system, developer, user, assistant or tool, not {given!r}")
     name = data.get("name")
     name = name if isinstance(name, str) else None
     content = data.get("content")
-    if role in ("tool", "function"):
+    if role == "tool":
         text, _ = flatten(content)
         return Message("tool", [ToolResult(str(data.get("tool_call_id") or name or ""), name or "", text or "")])
     parts = _reasoning(data) if role == "assistant" else []
@@ -50,7 +59,7 @@ def message_from_dict(data: Mapping[str, Any], where: str = "message") -> Messag
     if role == "assistant":
         parts += _calls(data, where)
     only = parts[0] if len(parts) == 1 else None
-    return Message(_ROLES.get(role, role), only.text if isinstance(only, Text) else parts or "", name)
+    return Message(role, only.text if isinstance(only, Text) else parts or "", name)
 
 
 def _reasoning(data: Mapping[str, Any]) -> list[Part]:
@@ -63,6 +72,8 @@ def _reasoning(data: Mapping[str, Any]) -> list[Part]:
 def _calls(data: Mapping[str, Any], where: str) -> list[Part]:
     calls: list[Part] = []
     listed = data.get("tool_calls") or []
+    if not isinstance(listed, list | tuple):
+        raise InvalidRequestError(f"{where}: tool_calls must be a list, not {type(listed).__name__}")
     if isinstance(legacy := data.get("function_call"), Mapping):
         listed = [*listed, {"id": legacy.get("name"), "function": legacy}]
     for at, item in enumerate(listed):
