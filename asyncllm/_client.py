@@ -127,7 +127,9 @@ class Client:
     @overload
     def stream(self, input: Input, *, output: type[T], **options: Unpack[OptionsBesideOutput]) -> Stream[T]: ...
     @overload
-    def stream(self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsBesideOutput]) -> Stream[object]: ...
+    def stream(
+        self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsBesideOutput]
+    ) -> Stream[object]: ...
     def stream(self, input: Input, *, output: Any = None, **options: Any) -> Stream[Any]:
         """Ask, and have the answer as it comes: ``await`` it or use it with ``async with`` (see :class:`Stream`).
 
@@ -136,12 +138,16 @@ class Client:
         """
         merged = CallOptions(**{**self._defaults, **options, **({"output": output} if output is not None else {})})  # type: ignore[typeddict-item]
         request, spec = request_from(self.model, input, merged)
-        return Stream(lambda: self._backend.stream(request), history=request.messages, total=request.timeout.total, output=spec)
+        return Stream(
+            lambda: self._backend.stream(request), history=request.messages, total=request.timeout.total, output=spec
+        )
 
     @overload
     async def complete(self, input: Input, *, output: type[T], **options: Unpack[OptionsBesideOutput]) -> Reply[T]: ...
     @overload
-    async def complete(self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsBesideOutput]) -> Reply[object]: ...
+    async def complete(
+        self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsBesideOutput]
+    ) -> Reply[object]: ...
     async def complete(self, input: Input, *, output: Any = None, **options: Any) -> Reply[Any]:
         """Ask, and have the whole answer: the fold of :meth:`stream`."""
         async with self.stream(input, output=output, **options) as stream:
@@ -169,5 +175,7 @@ class Client:
 
 def _tries(retry: int) -> int:
     if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
-        raise InvalidRequestError(f"retry must be a number of tries after the first (0 = none) or a RetryPolicy, not {retry!r}")
+        raise InvalidRequestError(
+            f"retry must be a number of tries after the first (0 = none) or a RetryPolicy, not {retry!r}"
+        )
     return retry

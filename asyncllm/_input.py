@@ -61,7 +61,9 @@ def _conversation(given: object) -> tuple[Message, ...]:
         elif isinstance(item, Mapping):
             messages.append(message_from_dict(item, f"messages[{at}]"))
         else:
-            raise InvalidRequestError(f"messages[{at}] must be a Message or a dict with role and content, not {type(item).__name__}")
+            raise InvalidRequestError(
+                f"messages[{at}] must be a Message or a dict with role and content, not {type(item).__name__}"
+            )
     if not messages:
         raise InvalidRequestError("there are no messages")
     return tuple(messages)
@@ -88,7 +90,9 @@ def request_from(model: str, given: Input, options: CallOptions) -> tuple[Reques
     """The Request of one call, and how its output is read. Raises :class:`InvalidRequestError` for what makes no sense."""
     unknown = sorted(set(options) - NAMES)
     if unknown:
-        raise InvalidRequestError(f"unknown option {', '.join(unknown)}; there are {', '.join(sorted(NAMES))} (others go in extra_body=)")
+        raise InvalidRequestError(
+            f"unknown option {', '.join(unknown)}; there are {', '.join(sorted(NAMES))} (others go in extra_body=)"
+        )
     wanted = options.get("output")
     output = OutputSpec(wanted) if wanted is not None else None
     stop = options.get("stop") or ()
@@ -125,7 +129,9 @@ def _whole(name: str, value: object, least: int | None = None) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
-        raise InvalidRequestError(f"{name} must be a whole number{f' of at least {least}' if least else ''}, not {value!r}")
+        raise InvalidRequestError(
+            f"{name} must be a whole number{f' of at least {least}' if least else ''}, not {value!r}"
+        )
     return value
 
 
@@ -163,7 +169,13 @@ def headers_from(value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise InvalidRequestError(f"extra_headers must be a dict, not {type(value).__name__}")
     for name, text in value.items():
-        good = isinstance(name, str) and isinstance(text, str) and name and f"{name}{text}".isprintable() and name.isascii()
+        good = (
+            isinstance(name, str)
+            and isinstance(text, str)
+            and name
+            and f"{name}{text}".isprintable()
+            and name.isascii()
+        )
         if not good or not text.isascii():  # the value may be a secret: it is not shown
             raise InvalidRequestError(f"extra_headers: {name!r} or its value is not printable ASCII text")
     return {name.lower(): text for name, text in value.items()}

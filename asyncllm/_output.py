@@ -33,7 +33,9 @@ class OutputSpec:
         try:
             (schema,), components = msgspec.json.schema_components([wanted], ref_template="#/$defs/{name}")
         except (TypeError, msgspec.ValidationError) as error:
-            raise InvalidRequestError(f"output={wanted!r}: {error} (use a Struct, dataclass, TypedDict, pydantic model or JSON Schema)") from None
+            raise InvalidRequestError(
+                f"output={wanted!r}: {error} (use a Struct, dataclass, TypedDict, pydantic model or JSON Schema)"
+            ) from None
         if "$ref" in schema:
             schema = components.pop(schema["$ref"].rpartition("/")[2])
         return {**schema, "$defs": components} if components else schema
@@ -54,7 +56,10 @@ class OutputSpec:
                     "the output limit was reached before the answer was whole", partial_text=reply.text, partial=reply
                 ) from error
             raise ProtocolError(
-                f"the answer is not a valid {self.request.name}: {error}", body=reply.text, partial=reply, retryable=False
+                f"the answer is not a valid {self.request.name}: {error}",
+                body=reply.text,
+                partial=reply,
+                retryable=False,
             ) from error
 
 

@@ -123,7 +123,9 @@ class Stream(Generic[Output]):
             await self._interrupted()
             return None
         except StopAsyncIteration:
-            return await self._ended([StreamError(IncompleteStreamError("the backend ended its stream without saying how"))])
+            return await self._ended(
+                [StreamError(IncompleteStreamError("the backend ended its stream without saying how"))]
+            )
         except BaseException:
             self._abort()
             raise

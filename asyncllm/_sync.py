@@ -251,4 +251,3 @@ class SyncStream(Generic[Output]):
     def __del__(self) -> None:
         if self._pump is not None and not self._pump.done():
             self._pump.cancel()
-

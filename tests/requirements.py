@@ -17,8 +17,16 @@ TESTS = Path(__file__).parent
 MANIFEST = TESTS / "requirements.toml"
 
 ROWS = [
-    *(f"{group}{number}" for group, last in zip("ABCDEFGHI", (11, 11, 11, 16, 10, 12, 10, 19, 8), strict=True) for number in range(1, last + 1)),
-    *(f"seed-{group}{number}" for group, last in (("A", 14), ("B", 10), ("E", 8), ("F", 8)) for number in range(1, last + 1)),
+    *(
+        f"{group}{number}"
+        for group, last in zip("ABCDEFGHI", (11, 11, 11, 16, 10, 12, 10, 19, 8), strict=True)
+        for number in range(1, last + 1)
+    ),
+    *(
+        f"seed-{group}{number}"
+        for group, last in (("A", 14), ("B", 10), ("E", 8), ("F", 8))
+        for number in range(1, last + 1)
+    ),
     "seed-C",
     "seed-D",
 ]
@@ -36,7 +44,12 @@ def marks() -> dict[str, list[str]]:
     found: dict[str, set[str]] = {}
     for path in sorted(TESTS.glob("test_*.py")):
         tree = ast.parse(path.read_text())
-        everywhere = [row for node in tree.body if isinstance(node, ast.Assign) and _is_pytestmark(node) for row in _rows(node.value)]
+        everywhere = [
+            row
+            for node in tree.body
+            if isinstance(node, ast.Assign) and _is_pytestmark(node)
+            for row in _rows(node.value)
+        ]
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
                 for row in [*everywhere, *(row for decorator in node.decorator_list for row in _rows(decorator))]:
@@ -71,7 +84,9 @@ def write() -> None:
     later = manifest()[1] if MANIFEST.exists() else {}
     proven = marks()
     lines = [HEAD + "[later]"]
-    lines += [f'{row} = "{why}"' for row, why in sorted(later.items(), key=lambda item: order(item[0])) if row not in proven]
+    lines += [
+        f'{row} = "{why}"' for row, why in sorted(later.items(), key=lambda item: order(item[0])) if row not in proven
+    ]
     lines += ["", "[proven]"]
     for row in sorted(proven, key=order):
         lines += [f"{row} = [", *(f'  "{test}",' for test in proven[row]), "]"]

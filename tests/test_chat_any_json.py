@@ -20,11 +20,15 @@ scalars = (
     st.none()
     | st.booleans()
     | st.integers(-2, 3)
-    | st.sampled_from([0.0, 1.5, -1e300, 1e400, float("nan"), 2**70, "", "stop", "0", "error", "{}", '{"a":1}', "x\ud83d"])
+    | st.sampled_from(
+        [0.0, 1.5, -1e300, 1e400, float("nan"), 2**70, "", "stop", "0", "error", "{}", '{"a":1}', "x\ud83d"]
+    )
     | st.text(max_size=4)
 )
 anything = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3), max_leaves=6
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
 )
 
 
@@ -57,7 +61,9 @@ deltas = some(
         "function_call": functions,
     }
 )
-counts = some({"prompt_tokens": st.integers(0, 9), "completion_tokens": st.integers(0, 9), "total_tokens": st.integers(0, 9)})
+counts = some(
+    {"prompt_tokens": st.integers(0, 9), "completion_tokens": st.integers(0, 9), "total_tokens": st.integers(0, 9)}
+)
 choices = some(
     {
         "index": st.just(0),

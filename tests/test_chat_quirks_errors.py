@@ -100,7 +100,11 @@ FORMS: dict[str, tuple[Any, type[LLMError], str]] = {
     "string": ({"error": "over capacity"}, ServerError, "over capacity"),
     "nested": ({"error": {"error": {"message": "deep", "code": 401}}}, AuthenticationError, "deep"),
     "list": ([{"error": {"code": 429, "message": "quota", "status": "RESOURCE_EXHAUSTED"}}], RateLimitError, "quota"),
-    "old vLLM": ({"object": "error", "message": "bad", "type": "BadRequestError", "code": 400}, InvalidRequestError, "bad"),
+    "old vLLM": (
+        {"object": "error", "message": "bad", "type": "BadRequestError", "code": 400},
+        InvalidRequestError,
+        "bad",
+    ),
     "success false": ({"success": False, "errors": [{"message": "gone", "code": 500}]}, ServerError, "gone"),
     "success false, flat": ({"success": False, "message": "gone"}, ServerError, "gone"),
     "Anthropic": ({"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}, OverloadedError, "busy"),
@@ -149,7 +153,15 @@ def test_json_that_is_no_object_is_an_error(value: str) -> None:
 @pytest.mark.req("C6")
 def test_an_object_that_says_nothing_is_no_error() -> None:
     """Objects with neither choices nor an error (pings, metadata) are passed over."""
-    frames = (ROLE, {"type": "ping"}, {}, {"error": None}, text("a"), {"message": "x", "choices": []}, chunk_of({}, "stop"))
+    frames = (
+        ROLE,
+        {"type": "ping"},
+        {},
+        {"error": None},
+        text("a"),
+        {"message": "x", "choices": []},
+        chunk_of({}, "stop"),
+    )
     assert fold(events_of(*frames)).text == "a"
 
 

@@ -68,7 +68,14 @@ def test_line_ends_are_all_the_same(end: str) -> None:
 @pytest.mark.req("A4", "A8")
 @pytest.mark.parametrize(
     "noise",
-    [": OPENROUTER PROCESSING\n\n", ": keep-alive\n", ":\n\n", "data: : OPENROUTER PROCESSING\n\n", "data:\n\n", "data:  \n\n"],
+    [
+        ": OPENROUTER PROCESSING\n\n",
+        ": keep-alive\n",
+        ":\n\n",
+        "data: : OPENROUTER PROCESSING\n\n",
+        "data:\n\n",
+        "data:  \n\n",
+    ],
 )
 def test_heartbeats_are_nothing(noise: str) -> None:
     """Comments, comments in the wrong place and blank data say nothing, wherever they stand."""
@@ -79,7 +86,7 @@ def test_heartbeats_are_nothing(noise: str) -> None:
 def test_sloppy_framing() -> None:
     """A byte order mark, no space after the colon, several data lines, and fields of no use."""
     chunk = json.dumps(text("b")).replace('"object"', '\ndata: "object"')
-    head = '\ufeffid: 1\nevent: message\nretry: 10\nfoo: bar\ndata:' + json.dumps(text("a")) + "\n\n"
+    head = "\ufeffid: 1\nevent: message\nretry: 10\nfoo: bar\ndata:" + json.dumps(text("a")) + "\n\n"
     assert reply_of(head, f"data:{chunk}\n\n", STOP, DONE).text == "ab"
 
 
@@ -228,7 +235,12 @@ def test_a_transport_failure_before_the_end_is_the_error() -> None:
 def test_usage_after_the_finish_is_read() -> None:
     """Whether the proxy lets the tail through (usage chunk, empty chunk, [DONE]) or cuts it."""
     tail = {"id": "x", "choices": [], "usage": USAGE}
-    for rest in ((tail, DONE), (tail,), (tail, {"id": "x", "choices": []}, DONE), (tail, {"choices": [], "usage": None})):
+    for rest in (
+        (tail, DONE),
+        (tail,),
+        (tail, {"id": "x", "choices": []}, DONE),
+        (tail, {"choices": [], "usage": None}),
+    ):
         reply = reply_of(ROLE, text("a"), STOP, *rest)
         assert reply.usage is not None
         assert (reply.usage.input_tokens, reply.usage.output_tokens) == (5, 2)

@@ -68,7 +68,10 @@ def test_reasoning_details_with_the_same_text_are_not_doubled() -> None:
     """The mirror in reasoning_details is state, not text; all details are kept for the way back."""
     details = [[{"type": "reasoning.text", "text": word, "index": 0}] for word in ("a", "b")]
     details.append([{"type": "reasoning.encrypted", "data": "ZW5j"}])
-    chunks = [chunk_of({"reasoning": word, "reasoning_details": part}) for word, part in zip(("a", "b"), details, strict=False)]
+    chunks = [
+        chunk_of({"reasoning": word, "reasoning_details": part})
+        for word, part in zip(("a", "b"), details, strict=False)
+    ]
     reply = reply_of(ROLE, *chunks, chunk_of({"reasoning_details": details[2]}), text("x"), STOP, DONE)
     assert reply.reasoning == "ab"
     (thought, _) = reply.message.parts
@@ -281,7 +284,11 @@ def test_a_refusal_is_its_own_channel() -> None:
 @pytest.mark.req("A3", "E1")
 def test_characters_cut_between_deltas_are_whole() -> None:
     """Text and reasoning of servers that cut UTF-16 in two; the halves of each channel find each other."""
-    deltas = ({"content": "a\ud83d", "reasoning": "r\ud83d"}, {"reasoning": "\ude00\ud800"}, {"content": "\ude00b\udfff"})
+    deltas = (
+        {"content": "a\ud83d", "reasoning": "r\ud83d"},
+        {"reasoning": "\ude00\ud800"},
+        {"content": "\ude00b\udfff"},
+    )
     frames = [f"data: {json.dumps(chunk_of(delta))}\n\n" for delta in deltas]
     reply = reply_of(ROLE, *frames, text("c"), STOP, DONE)
     assert (reply.text, reply.reasoning) == ("a😀b\ufffdc", "r😀\ufffd")

@@ -60,7 +60,12 @@ def test_no_index_and_fragments_without_id_go_on_with_the_last_call() -> None:
 @pytest.mark.req("D1")
 def test_no_index_and_ids_on_every_fragment() -> None:
     """An id seen before leads back to its call, also when the calls are interleaved."""
-    chunks = ([piece('{"a"', "f", id="c1")], [piece('{"b"', "g", id="c2")], [piece(":1}", id="c1")], [piece(":2}", id="c2")])
+    chunks = (
+        [piece('{"a"', "f", id="c1")],
+        [piece('{"b"', "g", id="c2")],
+        [piece(":1}", id="c1")],
+        [piece(":2}", id="c2")],
+    )
     assert brief(calling(*chunks)) == [("c1", "f", {"a": 1}), ("c2", "g", {"b": 2})]
 
 
@@ -298,7 +303,9 @@ def test_flat_fragments_and_a_single_object() -> None:
 @pytest.mark.req("seed-B4")
 def test_a_legacy_function_call_is_a_call() -> None:
     """`function_call` in pieces; and where a server says the call in both ways, it is one."""
-    chunks = [chunk_of({"function_call": value}) for value in ({"name": "f", "arguments": ""}, {"arguments": '{"a":1}'})]
+    chunks = [
+        chunk_of({"function_call": value}) for value in ({"name": "f", "arguments": ""}, {"arguments": '{"a":1}'})
+    ]
     events = events_of(ROLE, *chunks, chunk_of({}, "function_call"), DONE)
     assert [(call.name, call.arguments) for call in calls_of(events)] == [("f", {"a": 1})]
     assert events[-1] == Finish("tool_calls", "function_call")
@@ -342,7 +349,9 @@ def test_arguments_cut_anywhere_are_the_same_call(raw: str, at: list[int], index
 
 @PLENTY
 @pytest.mark.req("D1", "D8")
-@given(st.lists(st.tuples(json_objects, cuts), min_size=2, max_size=4), st.randoms(use_true_random=False), st.booleans())
+@given(
+    st.lists(st.tuples(json_objects, cuts), min_size=2, max_size=4), st.randoms(use_true_random=False), st.booleans()
+)
 def test_interleaved_calls_are_told_apart(given: list[tuple[str, list[int]]], random: Any, by_id: bool) -> None:
     """Fragments of several calls in any interleaving, told apart by index or by id alone."""
     assembler = ToolCallAssembler("seed")

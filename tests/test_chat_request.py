@@ -96,7 +96,9 @@ def test_stream_options_only_where_understood() -> None:
 
 @pytest.mark.req("G9")
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
-@pytest.mark.parametrize("extra", [{}, {"max_tokens": 7}, {"max_completion_tokens": 7}, {"max_tokens": 7, "max_completion_tokens": 8}])
+@pytest.mark.parametrize(
+    "extra", [{}, {"max_tokens": 7}, {"max_completion_tokens": 7}, {"max_tokens": 7, "max_completion_tokens": 8}]
+)
 @pytest.mark.parametrize("given", [5, None])
 def test_the_two_limits_are_never_both_sent(name: Any, extra: dict[str, int], given: int | None) -> None:
     """The row's field carries the limit; what extra_body says wins over it, under either name."""
@@ -264,7 +266,9 @@ def test_parts_in_the_wrong_place_are_refused(message: Message) -> None:
 def test_tool_turns() -> None:
     """A call and its results: each result is a message of its own, and images in it are named as such."""
     call = ToolCall("c1", "f", {"a": 1}, '{"a": 1}')
-    results = Message("tool", [ToolResult("c1", "f", "22"), ToolResult("c2", "g", [Text("x"), Image(url="u")], is_error=True)])
+    results = Message(
+        "tool", [ToolResult("c1", "f", "22"), ToolResult("c2", "g", [Text("x"), Image(url="u")], is_error=True)]
+    )
     assert sent(*HELLO, Message("assistant", [Text("so"), call]), results)[1:] == [
         {
             "role": "assistant",
@@ -340,7 +344,9 @@ def refused(message: str, status: int = 400) -> InvalidRequestError:
 
 @pytest.mark.req("G9")
 @pytest.mark.parametrize("status", [400, 422])
-@pytest.mark.parametrize(("ours", "other"), [("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")])
+@pytest.mark.parametrize(
+    ("ours", "other"), [("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens")]
+)
 def test_the_other_limit_is_tried_where_one_is_refused(ours: Any, other: str, status: int) -> None:
     """A refusal that names our field gives a codec with the other one, and the rest of the row as it was."""
     quirks = ChatQuirks(max_tokens=ours, think_tags=True)
@@ -378,7 +384,9 @@ def test_other_errors_teach_nothing(error: LLMError) -> None:
 
 def test_the_refusal_may_be_in_the_body_alone() -> None:
     """Validation errors name the field far from the message."""
-    error = InvalidRequestError("bad", status=422, body='{"detail":[{"loc":["body","max_tokens"],"msg":"Extra inputs"}]}')
+    error = InvalidRequestError(
+        "bad", status=422, body='{"detail":[{"loc":["body","max_tokens"],"msg":"Extra inputs"}]}'
+    )
     assert ChatCodec("test").adapted(error) is not None
 
 
@@ -426,7 +434,9 @@ def test_options_that_make_no_sense_are_refused(options: Any, says: str) -> None
         request_from("m", "Hi", options)
 
 
-@pytest.mark.parametrize("given", [[], b"Hi", 1, None, [1], [Message("user", "a"), "b"], {"role": "nobody", "content": ""}])
+@pytest.mark.parametrize(
+    "given", [[], b"Hi", 1, None, [1], [Message("user", "a"), "b"], {"role": "nobody", "content": ""}]
+)
 def test_input_that_makes_no_sense_is_refused(given: Any) -> None:
     """Anything but text, a message, or a list of messages."""
     with pytest.raises(InvalidRequestError):

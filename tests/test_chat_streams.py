@@ -86,7 +86,11 @@ def check_usage(usage: Any, want: dict[str, int] | None) -> None:
         assert usage is None or usage.estimated
         return
     assert not usage.estimated
-    assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (want["input"], want["output"], want["total"])
+    assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (
+        want["input"],
+        want["output"],
+        want["total"],
+    )
     assert usage.cache_read_tokens == want.get("cached_input", 0)
     assert usage.cache_write_tokens == want.get("cache_write", 0)
     assert usage.reasoning_tokens == want.get("reasoning", 0)

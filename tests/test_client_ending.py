@@ -376,7 +376,9 @@ async def test_many_at_once_with_random_cancels_leave_nothing() -> None:
     async def script(connection: RawConnection) -> None:
         while True:
             await connection.request()
-            await connection.send(STREAM_HEAD, *(chunk(sse(text("word "))) for _ in range(5)), chunk(sse(STOP, DONE)), b"0\r\n\r\n")
+            await connection.send(
+                STREAM_HEAD, *(chunk(sse(text("word "))) for _ in range(5)), chunk(sse(STOP, DONE)), b"0\r\n\r\n"
+            )
 
     async with raw_server(script) as server, client_of(server) as client:
         before = len(asyncio.all_tasks())

@@ -78,7 +78,18 @@ def test_every_vendor_makes_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
             url = where(f"{name}/some/model")
             assert httpx2.URL(url).scheme in ("http", "https")
             assert "{" not in url
-    assert set(providers()) >= {"openai", "azure", "fireworks", "groq", "openrouter", "ollama", "vllm", "deepseek", "mistral", "demo"}
+    assert set(providers()) >= {
+        "openai",
+        "azure",
+        "fireworks",
+        "groq",
+        "openrouter",
+        "ollama",
+        "vllm",
+        "deepseek",
+        "mistral",
+        "demo",
+    }
     assert len(VENDORS) >= 37
     assert len(BY_NAME) == sum(1 + len(vendor.aliases) for vendor in VENDORS)
 
@@ -94,7 +105,9 @@ def test_local_presets_need_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Credentials("vllm", env=("VLLM_API_KEY",), default="vllm").source == "none needed"
 
 
-@pytest.mark.parametrize("endpoint", ["https://r.openai.azure.com", "https://r.openai.azure.com/", "https://r.openai.azure.com/openai/v1/"])
+@pytest.mark.parametrize(
+    "endpoint", ["https://r.openai.azure.com", "https://r.openai.azure.com/", "https://r.openai.azure.com/openai/v1/"]
+)
 def test_azure_endpoints(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Azure's endpoint variable is taken with or without the path of its v1 API."""
     monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", endpoint)
@@ -124,9 +137,13 @@ def test_unknown_backend_options_are_told() -> None:
 
 async def test_query_parameters_of_the_base_url_are_kept() -> None:
     """Azure's older endpoints carry `?api-version=`: the path goes before it."""
-    async with answers(HELLO) as server:
-        async with Client("azure/gpt", base_url=f"{server.url}/openai/deployments/d?api-version=2024-10-21", api_key="k") as client:
-            await client.complete("Hi")
+    async with (
+        answers(HELLO) as server,
+        Client(
+            "azure/gpt", base_url=f"{server.url}/openai/deployments/d?api-version=2024-10-21", api_key="k"
+        ) as client,
+    ):
+        await client.complete("Hi")
     assert server.requests[0].line == b"POST /openai/deployments/d/chat/completions?api-version=2024-10-21 HTTP/1.1"
     assert header(server, "api-key") == "k"
     assert header(server, "authorization") is None
@@ -175,10 +192,14 @@ async def test_token_providers_are_asked_for_every_request(kind: str) -> None:
 
     async with answers(error_answer(500), HELLO) as server:
         provider = token if kind == "sync" else async_token
-        async with client_of(server, "azure/gpt", token_provider=provider, retry=1, extra_headers={"X-Team": "a"}) as client:
+        async with client_of(
+            server, "azure/gpt", token_provider=provider, retry=1, extra_headers={"X-Team": "a"}
+        ) as client:
             await client.complete("Hi")
             await client.complete("Hi", extra_headers={"X-Team": "b"})
-    assert [request.header("authorization") for request in server.requests] == [f"Bearer token-{at}" for at in (1, 2, 3)]
+    assert [request.header("authorization") for request in server.requests] == [
+        f"Bearer token-{at}" for at in (1, 2, 3)
+    ]
     assert [request.header("x-team") for request in server.requests] == ["a", "a", "b"]
 
 
@@ -210,7 +231,13 @@ async def test_a_key_echoed_by_a_server_is_not_kept() -> None:
         with pytest.raises(AuthenticationError) as caught:
             await client.stream("Hi")
     error = caught.value
-    for shown in (repr(error), str(error), error.body or "", pickle.dumps(error).decode("latin-1"), json.dumps(error.to_dict())):
+    for shown in (
+        repr(error),
+        str(error),
+        error.body or "",
+        pickle.dumps(error).decode("latin-1"),
+        json.dumps(error.to_dict()),
+    ):
         assert key[10:] not in shown
     assert "secret" not in repr(Credentials("openai", api_key="secret"))
 
@@ -261,9 +288,13 @@ async def test_own_openai_client_is_driven(kind: str) -> None:
         if kind == "openai":
             own = openai.AsyncOpenAI(api_key="own-key", base_url=f"{server.url}/v1", default_headers={"x-own": "1"})
         else:
-            own = openai.AsyncAzureOpenAI(azure_endpoint=server.url, api_version="2024-10-21", api_key="own-key", default_headers={"x-own": "1"})
+            own = openai.AsyncAzureOpenAI(
+                azure_endpoint=server.url, api_version="2024-10-21", api_key="own-key", default_headers={"x-own": "1"}
+            )
         async with Client("openai/gpt-5", http_client=own) as client:
-            stream = await client.stream("Hi", max_tokens=7, extra_body={"verbosity": "low"}, extra_headers={"x-call": "2"})
+            stream = await client.stream(
+                "Hi", max_tokens=7, extra_body={"verbosity": "low"}, extra_headers={"x-call": "2"}
+            )
             assert (await stream.reply()).text == "Hello"
         assert not own.is_closed()
         await own.close()
@@ -289,7 +320,10 @@ async def test_own_openai_client_errors_are_ours() -> None:
         async with Client("openai/gpt-5", http_client=own, retry=0) as client:
             with pytest.raises(ConnectionFailedError):
                 await client.stream("Hi")
-    async with answers(http(sse(ROLE, text("a")))) as server, openai.AsyncOpenAI(api_key="k", base_url=f"{server.url}/v1") as own:
+    async with (
+        answers(http(sse(ROLE, text("a")))) as server,
+        openai.AsyncOpenAI(api_key="k", base_url=f"{server.url}/v1") as own,
+    ):
         async with Client("openai/gpt-5", http_client=own, retry=0) as client:
             with pytest.raises(IncompleteStreamError):
                 await client.complete("Hi")

@@ -102,7 +102,9 @@ async def test_what_waiting_cannot_mend_is_not_retried(status: int, body: object
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("broken", [b"", http(b""), http(sse(ROLE)), http(sse(ROLE, "data: {oops\n\n")), error_answer(500)])
+@pytest.mark.parametrize(
+    "broken", [b"", http(b""), http(sse(ROLE)), http(sse(ROLE, "data: {oops\n\n")), error_answer(500)]
+)
 async def test_failures_before_content_are_retried(broken: bytes) -> None:
     """No answer, an empty one, one cut before any word, garbage and a 500 are all repeated."""
 
@@ -175,7 +177,12 @@ async def test_the_stated_content_type_is_not_believed(content_type: str) -> Non
 @pytest.mark.req("G9")
 async def test_max_tokens_is_renamed_once_and_remembered() -> None:
     """A 400 that names the other field is answered with it, and the next request knows."""
-    refusal = {"error": {"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", "param": "max_tokens"}}
+    refusal = {
+        "error": {
+            "message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            "param": "max_tokens",
+        }
+    }
     async with answers(error_answer(400, refusal), said_http()) as server, client_of(server) as client:
         assert (await client.complete("Hi", max_tokens=5)).text == "Hello"
         await client.complete("Hi", max_tokens=6)
@@ -227,7 +234,14 @@ async def test_as_events_gives_the_failure_as_a_value() -> None:
 @pytest.mark.req("C5")
 async def test_groq_tool_use_failed_keeps_the_generation() -> None:
     """Groq's in-band tool_use_failed is an invalid request with what the model wrote in its body."""
-    error = {"error": {"message": "Failed to call a function", "code": "tool_use_failed", "failed_generation": "<f={>", "status_code": 400}}
+    error = {
+        "error": {
+            "message": "Failed to call a function",
+            "code": "tool_use_failed",
+            "failed_generation": "<f={>",
+            "status_code": 400,
+        }
+    }
     async with answers(http(sse(ROLE, error))) as server, client_of(server) as client:
         with pytest.raises(InvalidRequestError) as caught:
             await client.stream("Hi")
@@ -268,7 +282,10 @@ async def test_usage_counts_and_stop_arrive_in_a_gzip_body() -> None:
 
 async def test_a_broken_gzip_body_is_an_error() -> None:
     """What does not inflate is told, not swallowed."""
-    async with answers(http(b"not gzip at all", headers="content-encoding: gzip\r\n")) as server, client_of(server) as client:
+    async with (
+        answers(http(b"not gzip at all", headers="content-encoding: gzip\r\n")) as server,
+        client_of(server) as client,
+    ):
         with pytest.raises(LLMError):
             await client.complete("Hi")
 

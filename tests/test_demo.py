@@ -27,7 +27,9 @@ async def test_the_other_demo_models() -> None:
     """Reasoning, a tool call, an error midway: what one wants to see without a key."""
     async with Client("demo/reason") as client, client.stream("Hi") as stream:
         assert any([isinstance(event, ReasoningDelta) async for event in stream])
-    tool = Tool("weather", parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]})
+    tool = Tool(
+        "weather", parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    )
     async with Client("demo/tool") as client:
         (call,) = (await client.complete("Rain in Oslo?", tools=[tool])).tool_calls
         assert call.arguments is not None

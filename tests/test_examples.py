@@ -18,7 +18,9 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 def run(arguments: list[str]) -> str:
     """Standard output of a Python program, run as a user would, without keys."""
-    environment = {name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_TOKEN", "_BASE_URL"))}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_TOKEN", "_BASE_URL"))
+    }
     environment["PYTHONPATH"] = str(ROOT)
     command = [sys.executable, "-W", "error", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)

@@ -46,14 +46,20 @@ async def error_of(body: bytes, step: int | None) -> LLMError:
 
 
 def tool(arguments: str | None = None, **fields: Any) -> dict[str, Any]:
-    function = {name: value for name, value in (("name", fields.pop("name", None)), ("arguments", arguments)) if value is not None}
+    function = {
+        name: value
+        for name, value in (("name", fields.pop("name", None)), ("arguments", arguments))
+        if value is not None
+    }
     return {**fields, "function": function}
 
 
 @pytest.mark.req("C1")
 async def test_1_in_band_error_midway(step: int | None) -> None:
     """An error in the middle of a 200 is the class that the HTTP status would have been, with what was received."""
-    error = await error_of(sse(ROLE, text("Hel"), {"error": {"message": "Overloaded", "code": 529, "type": "overloaded_error"}}), step)
+    error = await error_of(
+        sse(ROLE, text("Hel"), {"error": {"message": "Overloaded", "code": 529, "type": "overloaded_error"}}), step
+    )
     assert type(error) is OverloadedError
     assert error.retryable
     assert error.partial is not None
@@ -87,7 +93,10 @@ async def test_2_in_band_error_first_is_retried(step: int | None) -> None:
 @pytest.mark.req("C2", "B7")
 async def test_3_openrouter_error_chunk(step: int | None) -> None:
     """A normal-looking choice with finish_reason "error" beside a top-level error is an error, and retryable."""
-    broken = {**chunk_of({"content": ""}, "error"), "error": {"code": 502, "message": "Provider disconnected unexpectedly"}}
+    broken = {
+        **chunk_of({"content": ""}, "error"),
+        "error": {"code": 502, "message": "Provider disconnected unexpectedly"},
+    }
     error = await error_of(sse(": OPENROUTER PROCESSING\n\n", ROLE, text("Hi"), broken, DONE), step)
     assert type(error) is ServerError
     assert error.retryable
@@ -122,7 +131,10 @@ async def test_7_tool_delta_without_index(step: int | None) -> None:
     first = chunk_of({"tool_calls": [tool('{"a":1}', id="c1", name="f")]})
     second = chunk_of({"tool_calls": [tool("{}", id="c2", name="g")]})
     reply = await reply_to(sse(ROLE, first, second, chunk_of({}, "tool_calls"), DONE), step)
-    assert [(call.id, call.name, call.arguments) for call in reply.tool_calls] == [("c1", "f", {"a": 1}), ("c2", "g", {})]
+    assert [(call.id, call.name, call.arguments) for call in reply.tool_calls] == [
+        ("c1", "f", {"a": 1}),
+        ("c2", "g", {}),
+    ]
 
 
 @pytest.mark.req("D2")
@@ -137,7 +149,9 @@ async def test_8_two_ids_at_index_zero(step: int | None) -> None:
 @pytest.mark.req("D4")
 async def test_9_name_repeated(step: int | None) -> None:
     """The full name in every delta is one name."""
-    deltas = [chunk_of({"tool_calls": [tool(part, index=0, id="c1", name="read")]}) for part in ('{"p', 'ath":', '"a"}')]
+    deltas = [
+        chunk_of({"tool_calls": [tool(part, index=0, id="c1", name="read")]}) for part in ('{"p', 'ath":', '"a"}')
+    ]
     reply = await reply_to(sse(ROLE, *deltas, chunk_of({}, "tool_calls"), DONE), step)
     assert [(call.name, call.arguments) for call in reply.tool_calls] == [("read", {"path": "a"})]
 
@@ -155,7 +169,14 @@ async def test_10_cumulative_usage(step: int | None) -> None:
 @pytest.mark.req("G1", "F3")
 async def test_11_empty_choices(step: int | None) -> None:
     """Azure's filter chunk first, the usage chunk last: neither has a choice."""
-    azure = {"id": "", "object": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}
+    azure = {
+        "id": "",
+        "object": "",
+        "created": 0,
+        "model": "",
+        "choices": [],
+        "prompt_filter_results": [{"prompt_index": 0}],
+    }
     usage = {**chunk_of(), "choices": [], "usage": {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5}}
     reply = await reply_to(sse(azure, ROLE, text("ok"), STOP, usage, DONE), step)
     assert reply.text == "ok"

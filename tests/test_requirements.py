@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from requirements import ROWS, manifest, marks
 
-CHAT = """
-    A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 B1 B2 B3 B4 B5 B6 B7 B8 B9 B10 B11 C1 C2 C3 C5 C6 C11
-    D1 D2 D3 D4 D5 D6 D7 D8 D9 D10 D11 D12 D13 D14 E1 E2 E3 E4 E6 E8 E9 F1 F2 F3 F4 F5 F8 F9 F10 F11
-    G1 G2 G3 G4 G9 H1 H2 H3 H4 H6 H7 H8 H9 H10 H11 H12 H14 H17 H19
-    seed-A1 seed-A2 seed-A3 seed-A4
-    seed-B1 seed-B2 seed-B3 seed-B4 seed-B5 seed-B6 seed-B7 seed-B8 seed-B9 seed-B10 seed-C
-""".split()
+
+def rows(group: str, numbers: Iterable[int]) -> list[str]:
+    return [f"{group}{number}" for number in numbers]
+
+
+CHAT = [
+    *rows("A", range(1, 12)),
+    *rows("B", range(1, 12)),
+    *rows("C", (1, 2, 3, 5, 6, 11)),
+    *rows("D", range(1, 15)),
+    *rows("E", (1, 2, 3, 4, 6, 8, 9)),
+    *rows("F", (1, 2, 3, 4, 5, 8, 9, 10, 11)),
+    *rows("G", (1, 2, 3, 4, 9)),
+    *rows("H", (1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 14, 17, 19)),
+    *rows("seed-A", range(1, 5)),
+    *rows("seed-B", range(1, 11)),
+    "seed-C",
+]
 """The rows that concern the Chat Completions wire and the client above it."""
 
 

@@ -37,7 +37,11 @@ async def test_text_gives_the_pieces_of_the_answer() -> None:
 
 async def test_text_raises_what_the_stream_raises() -> None:
     """A cut stream does not look like a short text."""
-    async with answers(http(sse(ROLE, text("Hel")))) as server, client_of(server) as client, client.stream("Hi") as stream:
+    async with (
+        answers(http(sse(ROLE, text("Hel")))) as server,
+        client_of(server) as client,
+        client.stream("Hi") as stream,
+    ):
         with pytest.raises(ProtocolError):
             [piece async for piece in stream.text]
 
@@ -74,7 +78,11 @@ async def test_batches_are_what_arrived_together() -> None:
 
 async def test_batches_raise_what_the_stream_raises() -> None:
     """The failure comes after the batches before it."""
-    async with answers(http(sse(ROLE, text("a")))) as server, client_of(server) as client, client.stream("Hi") as stream:
+    async with (
+        answers(http(sse(ROLE, text("a")))) as server,
+        client_of(server) as client,
+        client.stream("Hi") as stream,
+    ):
         seen = []
         with pytest.raises(ProtocolError):
             async for batch in stream.batches():
@@ -106,7 +114,9 @@ async def test_the_conversation_goes_on() -> None:
     assert [message.role for message in last.messages] == ["system", "user", "assistant", "tool", "assistant"]
     sent = bodies(server)[1]["messages"]
     assert sent[1]["content"][1] == {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
-    assert sent[2]["tool_calls"] == [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
+    assert sent[2]["tool_calls"] == [
+        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+    ]
     assert sent[3] == {"role": "tool", "tool_call_id": "c1", "content": "42"}
 
 

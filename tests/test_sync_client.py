@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 from _chat import error_answer
-from _rawserver import STREAM_HEAD, PATIENCE, RawConnection, RawServer, chunk, raw_server_thread
+from _rawserver import PATIENCE, STREAM_HEAD, RawConnection, RawServer, chunk, raw_server_thread
 from _replay import DONE, ROLE, STOP, http, said, sse, text
 
 from asyncllm import (
@@ -53,7 +53,9 @@ async def refuse(connection: RawConnection) -> None:
 
 async def burst(connection: RawConnection) -> None:
     await connection.request()
-    await connection.send(STREAM_HEAD, *(chunk(sse(text("x"))) for _ in range(3000)), chunk(sse(STOP, DONE)), b"0\r\n\r\n")
+    await connection.send(
+        STREAM_HEAD, *(chunk(sse(text("x"))) for _ in range(3000)), chunk(sse(STOP, DONE)), b"0\r\n\r\n"
+    )
 
 
 def client_of(server: RawServer, **options: object) -> SyncClient:
@@ -143,10 +145,9 @@ def test_leaving_early_closes_the_connection(how: str) -> None:
 @pytest.mark.req("H19", "seed-F2")
 async def test_works_where_a_loop_is_running() -> None:
     """In a notebook or a handler: the facade has a loop of its own."""
-    with raw_server_thread(hello) as server:
-        with client_of(server) as client:
-            assert client.complete("Hi").text == "Hello"
-            assert (await asyncio.to_thread(client.complete, "Hi")).text == "Hello"
+    with raw_server_thread(hello) as server, client_of(server) as client:
+        assert client.complete("Hi").text == "Hello"
+        assert (await asyncio.to_thread(client.complete, "Hi")).text == "Hello"
 
 
 def test_a_slow_consumer_loses_nothing() -> None:

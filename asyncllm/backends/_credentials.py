@@ -54,7 +54,9 @@ class Credentials:
             if inspect.isawaitable(token):
                 token = await token
             if not isinstance(token, str) or not token:
-                raise AuthenticationError(f"the token provider gave {type(token).__name__} instead of a token", provider=self._provider)
+                raise AuthenticationError(
+                    f"the token provider gave {type(token).__name__} instead of a token", provider=self._provider
+                )
             return _header_safe(token, self._provider)
         key = self._key
         for name in self._env:
@@ -71,5 +73,8 @@ class Credentials:
 def _header_safe(key: str, provider: str) -> str:
     key = key.strip()
     if not key.isascii() or not key.isprintable():
-        raise AuthenticationError("the key holds characters that no HTTP header can (a line break, a quote from a document?)", provider=provider)
+        raise AuthenticationError(
+            "the key holds characters that no HTTP header can (a line break, a quote from a document?)",
+            provider=provider,
+        )
     return key

@@ -66,5 +66,10 @@ async def _first(serving: AsyncGenerator[str]) -> str:
 def demo_backend(settings: Settings) -> Backend:
     credentials = Credentials("demo", default="demo")
     return HTTPBackend(
-        "demo", ChatCodec("demo"), lambda: _DemoCarrier(settings), credentials, headers=settings.headers, where="the demo server"
+        "demo",
+        ChatCodec("demo"),
+        lambda: _DemoCarrier(settings),
+        credentials,
+        headers=settings.headers,
+        where="the demo server",
     )

@@ -78,7 +78,9 @@ def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
         )
     if options:
         known = sorted([*vendor.fields, *ChatQuirks.__struct_fields__])
-        raise InvalidRequestError(f"{vendor.name} knows no option {', '.join(sorted(options))}; it knows {', '.join(known)}")
+        raise InvalidRequestError(
+            f"{vendor.name} knows no option {', '.join(sorted(options))}; it knows {', '.join(known)}"
+        )
 
     def make_carrier() -> Carrier:
         from ._carrier import HTTPCarrier
@@ -112,7 +114,9 @@ def _base_url(vendor: Vendor, given: str | None, options: dict[str, object]) -> 
     for name, variables in vendor.fields.items():
         field = filled[name] or next((found for variable in variables if (found := os.environ.get(variable))), None)
         if not field:
-            raise InvalidRequestError(f"{vendor.name} needs {name}=, or the environment variable {' or '.join(variables)}, or base_url=")
+            raise InvalidRequestError(
+                f"{vendor.name} needs {name}=, or the environment variable {' or '.join(variables)}, or base_url="
+            )
         filled[name] = str(field).removeprefix("https://").strip("/")
     if not vendor.base_url:
         raise InvalidRequestError(f"{vendor.name} needs base_url=")
@@ -144,4 +148,5 @@ def _unknown(provider: str, model: str) -> str:
 
     near = difflib.get_close_matches(provider, [*BY_NAME, *OTHERS], n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}/{model}?" if near else ""
-    return f"no provider is named {provider!r}{hint} (known: {', '.join(providers())}; for a server of your own: openai-compatible/{model} with base_url=)"
+    own = f"for a server of your own: {COMPATIBLE.name}/{model} with base_url="
+    return f"no provider is named {provider!r}{hint} (known: {', '.join(providers())}; {own})"

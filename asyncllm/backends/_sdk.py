@@ -41,7 +41,9 @@ class OpenAICarrier:
             raise _status_error(error, self._provider, model) from error
         except openai.APIConnectionError as error:
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            raise transport_failure(cause, provider=self._provider, model=model, where=str(self._client.base_url)) from error
+            raise transport_failure(
+                cause, provider=self._provider, model=model, where=str(self._client.base_url)
+            ) from error
         return Answer(response.http_response)
 
     async def aclose(self) -> None:

@@ -29,7 +29,20 @@ class Timed:
 
 
 class _TimedSource:
-    __slots__ = ("_ask", "_deadline", "_done", "_guard", "_inner", "_limit", "_limit_changed", "_loop", "_name", "_request", "_timer", "_token")
+    __slots__ = (
+        "_ask",
+        "_deadline",
+        "_done",
+        "_guard",
+        "_inner",
+        "_limit",
+        "_limit_changed",
+        "_loop",
+        "_name",
+        "_request",
+        "_timer",
+        "_token",
+    )
 
     def __init__(self, inner: EventSource, request: Request, name: str) -> None:
         self._inner = inner
@@ -102,10 +115,14 @@ class _TimedSource:
         model = self._request.model
         if self._token:
             return InterTokenTimeout(
-                f"nothing more of the answer came for {self._limit:g} s (timeout.inter_token)", provider=self._name, model=model
+                f"nothing more of the answer came for {self._limit:g} s (timeout.inter_token)",
+                provider=self._name,
+                model=model,
             )
         return FirstTokenTimeout(
-            f"nothing of the answer came within {self._limit:g} s (timeout.first_token)", provider=self._name, model=model
+            f"nothing of the answer came within {self._limit:g} s (timeout.first_token)",
+            provider=self._name,
+            model=model,
         )
 
     async def aclose(self) -> None:

@@ -113,7 +113,9 @@ VENDORS: tuple[Vendor, ...] = (
         quirks=Q(done_needs_finish=True),  # vllm-project/vllm#57089: an aborted request ends with a clean [DONE]
         local=True,
     ),
-    Vendor(name="sglang", base_url="http://localhost:30000/v1", default_key="EMPTY", env=("SGLANG_API_KEY",), local=True),
+    Vendor(
+        name="sglang", base_url="http://localhost:30000/v1", default_key="EMPTY", env=("SGLANG_API_KEY",), local=True
+    ),
     Vendor(
         name="llama.cpp",
         base_url="http://127.0.0.1:8080/v1",
@@ -154,7 +156,9 @@ VENDORS: tuple[Vendor, ...] = (
         quirks=_COMPLETION,
         default_model="grok-4",
     ),
-    Vendor(name="together", base_url="https://api.together.xyz/v1", env=("TOGETHER_API_KEY",), aliases=("together-ai",)),
+    Vendor(
+        name="together", base_url="https://api.together.xyz/v1", env=("TOGETHER_API_KEY",), aliases=("together-ai",)
+    ),
     Vendor(name="cerebras", base_url="https://api.cerebras.ai/v1", env=("CEREBRAS_API_KEY",), quirks=_COMPLETION),
     Vendor(
         name="nvidia",
@@ -246,7 +250,9 @@ VENDORS: tuple[Vendor, ...] = (
         base_url_env=("LITELLM_PROXY_API_BASE",),
         local=True,
     ),
-    Vendor(name="hyperbolic", base_url="https://api.hyperbolic.xyz/v1", env=("HYPERBOLIC_API_KEY",), unsure=("base_url",)),
+    Vendor(
+        name="hyperbolic", base_url="https://api.hyperbolic.xyz/v1", env=("HYPERBOLIC_API_KEY",), unsure=("base_url",)
+    ),
     Vendor(name="novita", base_url="https://api.novita.ai/v3/openai", env=("NOVITA_API_KEY",), unsure=("base_url",)),
     Vendor(
         name="volcengine",

@@ -89,7 +89,10 @@ _PHRASES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"|inputs tokens \+ max_new_tokens must be|exceeds the maximum number of tokens|too many (input )?tokens"
             r"|reduce the length of the (messages|input|prompt)",
         ),
-        ("billing", r"credit balance is too low|insufficient (credit|balance|fund)|spend(ing)? limit|invalid_payment_instrument"),
+        (
+            "billing",
+            r"credit balance is too low|insufficient (credit|balance|fund)|spend(ing)? limit|invalid_payment_instrument",
+        ),
         ("authentication", r"api key not valid|(invalid|incorrect|missing|no) api[ -_]?key"),
         ("not_found", r"model .{0,80}(not found|does not exist)|model identifier is invalid|no such model"),
         ("content_blocked", r"content (management )?policy|safety (system|filter)"),
@@ -158,7 +161,9 @@ def _read_object(body: Mapping[str, Any], facts: ErrorFacts, depth: int) -> None
     facts.request_id = facts.request_id or _string(body.get("request_id"))
     if isinstance(details := body.get("details"), list):
         facts.details += details
-        facts.codes += [reason for item in details if isinstance(item, Mapping) and (reason := _string(item.get("reason")))]
+        facts.codes += [
+            reason for item in details if isinstance(item, Mapping) and (reason := _string(item.get("reason")))
+        ]
     elif isinstance(details, Mapping) and (code := _string(details.get("error_code"))):
         facts.codes.insert(0, code)
     metadata = body.get("metadata")
@@ -190,10 +195,16 @@ def _kind(facts: ErrorFacts, status: int | None) -> str:
         if kind is not None and (not found or found in _GENERIC) and not (server_side and kind == "billing"):
             found = kind
     if not found and effective is not None:
-        found = _STATUS.get(effective) or ("server_error" if server_side else "invalid_request" if effective >= 400 else "unknown")
+        found = _STATUS.get(effective) or (
+            "server_error" if server_side else "invalid_request" if effective >= 400 else "unknown"
+        )
     elif found in _GENERIC and effective is not None and _STATUS.get(effective, found) != found:
         found = _STATUS[effective] if effective != 400 else found
-    if found in ("", "invalid_request", "unknown") or (found == "server_error" and effective is None) or (found == "permission"):
+    if (
+        found in ("", "invalid_request", "unknown")
+        or (found == "server_error" and effective is None)
+        or (found == "permission")
+    ):
         for kind, pattern in _PHRASES:
             if pattern.search(facts.message) and (found != "permission" or kind in ("content_blocked", "billing")):
                 return kind
@@ -248,11 +259,23 @@ def _summary(text: str | None, status: int | None) -> str:
         plain = title[1] if title else re.sub(r"<[^>]{0,500}>", " ", text[:2000])
         if plain := " ".join(plain.split()):
             return plain
-    return f"the server answered HTTP {status} with no message" if status else "the server reported an error without a message"
+    return (
+        f"the server answered HTTP {status} with no message"
+        if status
+        else "the server reported an error without a message"
+    )
 
 
 def _request_ids(headers: Mapping[str, str]) -> Iterator[str]:
-    for name in ("x-request-id", "request-id", "x-amzn-requestid", "x-goog-request-id", "apim-request-id", "x-generation-id", "cf-ray"):
+    for name in (
+        "x-request-id",
+        "request-id",
+        "x-amzn-requestid",
+        "x-goog-request-id",
+        "apim-request-id",
+        "x-generation-id",
+        "cf-ray",
+    ):
         if value := headers.get(name):
             yield value
 

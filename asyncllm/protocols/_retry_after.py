@@ -32,12 +32,22 @@ def retry_after(headers: Mapping[str, str], details: Sequence[object], message: 
         if (at := _http_date(hint)) is not None:
             return max(0.0, at - now)
     for item in details:
-        if isinstance(item, Mapping) and isinstance(delay := item.get("retryDelay"), str) and (found := duration(delay)) is not None:
+        if (
+            isinstance(item, Mapping)
+            and isinstance(delay := item.get("retryDelay"), str)
+            and (found := duration(delay)) is not None
+        ):
             return found
-    waits = [wait for left, reset in _RESETS if headers.get(left) == "0" and (wait := _reset(headers.get(reset), now)) is not None]
+    waits = [
+        wait
+        for left, reset in _RESETS
+        if headers.get(left) == "0" and (wait := _reset(headers.get(reset), now)) is not None
+    ]
     if waits:
         return max(waits)
-    if (wait := _reset(headers.get("x-ratelimit-reset"), now)) is not None and headers.get("x-ratelimit-remaining", "0") == "0":
+    if (wait := _reset(headers.get("x-ratelimit-reset"), now)) is not None and headers.get(
+        "x-ratelimit-remaining", "0"
+    ) == "0":
         return wait
     found_phrase = _PHRASE.search(message)
     return duration(found_phrase[1]) if found_phrase else None

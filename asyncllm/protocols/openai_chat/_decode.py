@@ -91,7 +91,13 @@ class ChatDecoder:
                     pass
                 else:
                     choices = chunk.choices
-                    if choices and chunk.error is None and chunk.usage is None and chunk.x_groq is None and len(choices) == 1:
+                    if (
+                        choices
+                        and chunk.error is None
+                        and chunk.usage is None
+                        and chunk.x_groq is None
+                        and len(choices) == 1
+                    ):
                         choice = choices[0]
                         delta = choice.delta
                         if (
@@ -243,7 +249,9 @@ class ChatDecoder:
         if details := delta.reasoning_details:
             data["reasoning_details"] = details
             if not text:
-                text = "".join(part for item in details if isinstance(part := item.get("text", item.get("summary")), str))
+                text = "".join(
+                    part for item in details if isinstance(part := item.get("text", item.get("summary")), str)
+                )
         if text or data:
             text = self._thought_characters.feed(text)
             if text or data:
@@ -257,7 +265,9 @@ class ChatDecoder:
             id=piece.id or "",
             name=function.name or "",
             position=position,
-            state=ProviderState(self._provider, {"extra_content": piece.extra_content}) if piece.extra_content else None,
+            state=ProviderState(self._provider, {"extra_content": piece.extra_content})
+            if piece.extra_content
+            else None,
         )
         if said is not None:
             events.append(said)

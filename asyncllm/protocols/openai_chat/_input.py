@@ -55,7 +55,9 @@ def message_from_dict(data: Mapping[str, Any], where: str = "message") -> Messag
     elif isinstance(content, list):
         parts += [_part(item, f"{where}: content[{at}]") for at, item in enumerate(content)]
     else:
-        raise InvalidRequestError(f"{where}: content must be text, a list of parts or null, not {type(content).__name__}")
+        raise InvalidRequestError(
+            f"{where}: content must be text, a list of parts or null, not {type(content).__name__}"
+        )
     if role == "assistant":
         parts += _calls(data, where)
     only = parts[0] if len(parts) == 1 else None

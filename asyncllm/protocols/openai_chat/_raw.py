@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_CHUNK = frozenset({"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "obfuscation", "error"})
+_CHUNK = frozenset(
+    {"id", "object", "created", "model", "choices", "usage", "system_fingerprint", "obfuscation", "error"}
+)
 _CHOICE = frozenset({"index", "delta", "message", "finish_reason", "usage", "error"})
 _DELTA = frozenset(
     {"role", "content", "tool_calls", "reasoning_content", "reasoning", "reasoning_details", "refusal", "function_call"}

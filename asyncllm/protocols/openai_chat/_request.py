@@ -95,7 +95,13 @@ def _messages(request: Request, quirks: ChatQuirks, provider: str) -> list[dict[
         raise InvalidRequestError("there is nothing to send: no messages")
     if request.output is not None and quirks.output != "json_schema":
         schema = _encode(request.output.schema).decode()
-        out.insert(0, {"role": quirks.system_role, "content": f"Answer with one JSON object that satisfies this JSON Schema, and nothing else:\n{schema}"})
+        out.insert(
+            0,
+            {
+                "role": quirks.system_role,
+                "content": f"Answer with one JSON object that satisfies this JSON Schema, and nothing else:\n{schema}",
+            },
+        )
     return out
 
 
@@ -183,7 +189,10 @@ def _part(part: Part, role: str, where: str) -> dict[str, Any]:
                 url["detail"] = part.detail
             return {"type": "image_url", "image_url": url}
         case Audio():
-            return {"type": "input_audio", "input_audio": {"data": base64.b64encode(part.data).decode(), "format": part.format}}
+            return {
+                "type": "input_audio",
+                "input_audio": {"data": base64.b64encode(part.data).decode(), "format": part.format},
+            }
         case File(file_id=str() as file_id):
             return {"type": "file", "file": {"file_id": file_id}}
         case File(data=bytes()):
@@ -202,7 +211,9 @@ def _tools(request: Request, quirks: ChatQuirks, provider: str, body: dict[str, 
         body["tools"] = [_tool(tool, quirks, provider, warnings) for tool in request.tools]
         names = [tool.name for tool in request.tools]
         if len(set(names)) < len(names):
-            raise InvalidRequestError(f"two tools have the same name: {sorted({name for name in names if names.count(name) > 1})}")
+            raise InvalidRequestError(
+                f"two tools have the same name: {sorted({name for name in names if names.count(name) > 1})}"
+            )
     choice = request.tool_choice
     if choice is None:
         return
@@ -216,13 +227,18 @@ def _tools(request: Request, quirks: ChatQuirks, provider: str, body: dict[str, 
     if choice in ("required",) and not request.tools:
         raise InvalidRequestError("tool_choice 'required' needs tools")
     if choice not in ("auto", "none") and not quirks.tool_choice_forced:
-        raise InvalidRequestError(f"{provider} does not support a forced tool call (tool_choice={choice!r}); use 'auto'")
+        raise InvalidRequestError(
+            f"{provider} does not support a forced tool call (tool_choice={choice!r}); use 'auto'"
+        )
 
 
 def _tool(tool: Tool, quirks: ChatQuirks, provider: str, warnings: list[str]) -> dict[str, Any]:
     if not TOOL_NAME.fullmatch(tool.name):
         raise InvalidRequestError(f"tool name {tool.name!r}: 1 to 64 letters, digits, _ and - are allowed")
-    function: dict[str, Any] = {"name": tool.name, "parameters": tool.parameters or {"type": "object", "properties": {}}}
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "parameters": tool.parameters or {"type": "object", "properties": {}},
+    }
     if tool.description:
         function["description"] = tool.description
     if tool.strict is not None:
@@ -241,6 +257,8 @@ def _output(request: Request, quirks: ChatQuirks, provider: str, body: dict[str,
         schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return
-    warnings.append(f"{provider} has no JSON Schema output: the schema is in the prompt, and the answer is checked here")
+    warnings.append(
+        f"{provider} has no JSON Schema output: the schema is in the prompt, and the answer is checked here"
+    )
     if quirks.output == "json_object":
         body["response_format"] = {"type": "json_object"}
