@@ -17,7 +17,7 @@ check: $(VENV)/check.ok  ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/test.ok  ## the benchmarks, as ratios to the floor of the same run
 	$(BIN)/python -m benchmarks.run

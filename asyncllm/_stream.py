@@ -262,7 +262,7 @@ class _TextView:
             return piece
         stream = self._stream
         while True:
-            self._pieces = iter([event.text for event in stream._pending if event.__class__ is TextDelta])
+            self._pieces = iter([event.text for event in stream._pending if isinstance(event, TextDelta)])
             for piece in self._pieces:
                 return piece
             batch = await stream._read()

@@ -65,7 +65,11 @@ def number(value: float) -> str:
 
 
 def interleaved(
-    workers: Sequence[WorkerProcess], rounds: int, measure: Callable[[WorkerProcess], float], *, warm_up: int = 2
+    workers: Sequence[WorkerProcess],
+    rounds: int,
+    measure: Callable[[WorkerProcess], float],
+    *,
+    warm_up: int = 2,
 ) -> dict[str, Series]:
     """A B C A B C ...: `rounds` rounds, after a few that do not count."""
     rows = {worker.client: Series() for worker in workers}
@@ -75,3 +79,8 @@ def interleaved(
             if at >= 0:
                 rows[worker.client].values.append(value)
     return rows
+
+
+def joined(parts: Sequence[dict[str, Series]]) -> dict[str, Series]:
+    """The rounds of several sets of processes, as if they were one."""
+    return {client: Series([value for part in parts for value in part[client].values]) for client in parts[0]}

@@ -98,6 +98,28 @@ def body_of(stream: list[Any], end: str) -> bytes:
     return sse(*(f"data: {json.dumps(chunk)}\n\n" for chunk in stream), end)
 
 
+NASTY = ["Infinity", "-Infinity", "NaN", "1e400", '"' + "9" * 5000 + '"', "9" * 5000, '"٣"', "1.5", "-1", "[" * 2000]
+PLACES = [
+    '{"choices":[{"index":%s,"delta":{"content":"a"}}]}',
+    '{"choices":[{"delta":{"tool_calls":[{"index":%s,"id":%s,"function":{"name":"f","arguments":%s}}]}}]}',
+    '{"choices":[],"usage":{"prompt_tokens":%s,"cost":%s}}',
+    '{"choices":[{"delta":{"content":"a"},"finish_reason":%s}]}',
+    '{"choices":[{"delta":{"content":"a"}}],"error":{"code":%s,"status":%s}}',
+    '{"error":{"code":%s}}',
+    "%s",
+]
+
+
+@pytest.mark.req("G3", "C6")
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("value", NASTY, ids=lambda value: value[:12])
+def test_numbers_that_are_none_break_nothing(value: str, place: str) -> None:
+    """Infinity, NaN, thousands of digits and JSON too deep to parse, in every place of a number."""
+    frame = b"data: " + place.replace("%s", value).encode() + b"\n\n"
+    for body in (frame, sse(chunk_of({"content": "a"})) + frame):
+        check_order(decode(body))
+
+
 ends = st.sampled_from(["", "data: [DONE]\n\n", "data: {"])
 
 

@@ -424,3 +424,15 @@ def test_a_vendor_row_is_data() -> None:
 def test_llm_errors_have_one_root() -> None:
     """Whatever goes wrong is an LLMError."""
     assert issubclass(InvalidRequestError, LLMError)
+
+
+@pytest.mark.req("seed-C")
+def test_nothing_that_is_printed_shows_a_secret() -> None:
+    """Clients, settings, requests and credentials have reprs that can go into a log."""
+    from asyncllm._input import request_from
+
+    settings = Settings(http=httpx2.AsyncClient, api_key="secret", headers={"authorization": "secret"})
+    request, _ = request_from("m", "secret", {"extra_headers": {"authorization": "secret"}, "extra_body": {"key": "secret"}})
+    client = Client("openai/m", api_key="secret", extra_headers={"authorization": "secret"})
+    for shown in (repr(settings), repr(request), repr(client), str(vars(client).keys())):
+        assert "secret" not in shown

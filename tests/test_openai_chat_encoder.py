@@ -163,7 +163,7 @@ def test_a_call_s_opaque_state_survives() -> None:
     signed = ProviderState("p", {"extra_content": {"google": {"thought_signature": "s"}}})
     call = ToolCall("c", "f", {"a": 1}, '{"a":1}', None, signed)
     for events in ([call], [ToolCallDelta(0, "c", "f", '{"a":1}'), call]):
-        assert decoded(texts(*events, Finish("tool_calls"))).tool_calls == (call,)
+        assert decoded(texts(*events, Finish("tool_calls"))).tool_calls == [call]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from ._http import HTTPBackend
 TAIL_GRACE = 1.0
 """Seconds that a server gets for its last words (usage, `[DONE]`) after the model said that it was done (quirk B2)."""
 
-MAX_ADAPTATIONS = 3
-"""Requests that may be spent on learning a server's dialect."""
+MAX_REQUESTS = 3
+"""How many times one call may be sent while a server's dialect is learnt."""
 
 
 class HTTPSource:
@@ -67,21 +67,19 @@ class HTTPSource:
     async def _begin(self) -> None:
         """Send, and have the head of a good answer; said in another way where the server asks for that."""
         backend, request = self._backend, self._request
-        for _ in range(MAX_ADAPTATIONS):
+        for left in range(MAX_REQUESTS - 1, -1, -1):
             codec = backend.codec(request.model)
             encoded = codec.encode(request)
             try:
                 self._answer = await self._open(encoded)
             except LLMError as error:
-                adapted = codec.adapted(error)
+                adapted = codec.adapted(error) if left else None
                 if adapted is None:
                     raise
-                refusal = error
                 backend.adapt(request.model, adapted)
             else:
                 self._decoder = codec.decoder(request, encoded)
                 return
-        raise refusal
 
     async def _open(self, encoded: Encoded) -> Answer:
         backend, request = self._backend, self._request

@@ -40,6 +40,10 @@ class Settings(msgspec.Struct, kw_only=True):
     headers: Mapping[str, str] = {}
     options: Mapping[str, object] = {}
 
+    def __repr__(self) -> str:
+        """Without keys and headers."""
+        return f"Settings(base_url={self.base_url!r})"
+
 
 def make_backend(spec: str, settings: Settings) -> tuple[Backend, str]:
     """The backend of "provider/model", and the model. Raises :class:`InvalidRequestError` with what to write instead."""

@@ -62,7 +62,8 @@ BODY_LIMIT = 4096
 _SECRET = re.compile(
     r"""(?ix)
     \b(bearer\s+)[\w.\-~+/=]{6,}
-    | (["']?(?:api[-_]?key|x-api-key|authorization|access_token|client_secret)["']?\s*[:=]\s*["']?)(?!bearer\b)[^\s"',}&]{6,}
+    | (["']?(?:api[-_]?key|x-api-key|authorization|access_token|client_secret)["']?\s*[:=]\s*["']?(?:(?:basic|token)\s+)?)
+      (?!bearer\b)[^\s"',}&]{6,}
     | \b(sk|pk|gsk|xai|hf|ghp|nvapi|fw|csk|r8|AIza|ya29)([-_.]?)[\w\-]{16,}
     """
 )
@@ -112,13 +113,14 @@ class LLMError(Exception):
     ) -> None:
         self.message = redact(message)
         self.status = status
-        self.code = code
+        self.code = None if code is None else redact(code)
         self.provider = provider
         self.model = model
-        self.request_id = request_id
+        self.request_id = None if request_id is None else redact(request_id)
         self.retryable = self.default_retryable if retryable is None else retryable
         self.retry_after = retry_after
-        self.body = None if body is None else redact(body[:BODY_LIMIT])
+        # clipped after masking, which could not see a key that was cut in two; twice as much is enough to look at
+        self.body = None if body is None else redact(body[: 2 * BODY_LIMIT])[:BODY_LIMIT]
         self.partial = partial
         super().__init__(self.message)
 
@@ -132,7 +134,10 @@ class LLMError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.__dict__.copy(), tuple(getattr(self, "__notes__", ())))
+        state = self.__dict__.copy()
+        if "__notes__" in state:  # a copy must not add its notes to ours
+            state["__notes__"] = list(state["__notes__"])
+        return _rebuild, (type(self), state)
 
     def to_dict(self) -> dict[str, object]:
         """The error as JSON-compatible data (without `partial`); :func:`error_from_dict` reads it back."""
@@ -144,25 +149,21 @@ class LLMError(Exception):
         return data
 
 
-def _rebuild(cls: type[LLMError], state: dict[str, Any], notes: tuple[str, ...]) -> LLMError:
+def _rebuild(cls: type[LLMError], state: dict[str, Any]) -> LLMError:
     error = cls.__new__(cls, state["message"])
     error.args = (state["message"],)
     error.__dict__.update(state)
-    for note in notes:
-        error.add_note(note)
     return error
 
 
 def error_from_dict(data: dict[str, object]) -> LLMError:
     """The error that :meth:`LLMError.to_dict` described; an unknown class becomes :class:`UnknownError`."""
-    state = {name: value for name, value in data.items() if name not in ("class", "kind")}
     cls = _BY_NAME.get(str(data.get("class")), UnknownError)
-    reset = state.get("reset_time")
-    if isinstance(reset, str):
-        state["reset_time"] = datetime.fromisoformat(reset)
-    plain = cls(str(state.get("message", "")))
-    plain.__dict__.update(state)
-    return plain
+    error = cls(str(data.get("message", "")))
+    for name in error.__dict__.keys() & data.keys() - {"message", "partial"}:
+        value = data[name]
+        error.__dict__[name] = datetime.fromisoformat(value) if name == "reset_time" and isinstance(value, str) else value
+    return error
 
 
 class RateLimitError(LLMError):

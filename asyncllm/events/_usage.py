@@ -66,10 +66,10 @@ _DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_
 
 def number(value: object) -> int | None:
     """A token count from what providers send: ints, floats, digit strings; a bool, None or nonsense is None."""
-    if value.__class__ is int:
-        return max(0, value)
     if isinstance(value, bool) or value is None:
         return None
+    if isinstance(value, int):
+        return max(0, value)
     try:
         return max(0, int(float(value)))  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -6,14 +6,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from ..events import LLMError
+from ..events import LLMError, redact
 from ..events._errors import BY_KIND, MESSAGE_LIMIT, RateLimitError
+from ._numbers import whole_number
 from ._retry_after import retry_after
 
 _CODES: dict[str, str] = {
@@ -150,8 +152,8 @@ def _read_object(body: Mapping[str, Any], facts: ErrorFacts, depth: int) -> None
         value = body.get(name)
         if isinstance(value, bool) or value in (None, "", "error"):
             continue
-        if isinstance(value, int | float) or (isinstance(value, str) and value.isascii() and value.isdigit()):
-            number = int(value)
+        number = whole_number(value)
+        if number is not None:
             if 400 <= number < 600 and facts.status is None:
                 facts.status = number
             elif name in ("code", "status_code") and number:
@@ -230,7 +232,7 @@ def classify(
     kind = _kind(facts, status)
     now = time.time() if now is None else now
     wait = retry_after({**facts.headers, **headers}, facts.details, facts.message, now)
-    message = facts.message.strip() or _summary(text, status)
+    message = redact(facts.message.strip() or _summary(text, status))
     if len(message) > MESSAGE_LIMIT:
         message = message[:MESSAGE_LIMIT] + "…"
     cls = BY_KIND[kind]
@@ -246,7 +248,8 @@ def classify(
     if (said := headers.get("x-should-retry")) in ("true", "false"):
         fields["retryable"] = said == "true"
     if cls is RateLimitError and wait is not None:
-        fields["reset_time"] = datetime.fromtimestamp(now + wait, UTC)
+        with suppress(OverflowError, ValueError):  # beyond the calendar
+            fields["reset_time"] = datetime.fromtimestamp(now + wait, UTC)
     if kind == "content_blocked":
         fields["block_reason"] = facts.codes[0] if facts.codes else None
     return cls(message, **fields)

@@ -68,3 +68,7 @@ class Request(Struct, frozen=True, kw_only=True):
     timeout: Timeout = Timeout()
     raw: bool = False
     """Whether what is not understood is wanted as RawEvents."""
+
+    def __repr__(self) -> str:
+        """Without what may hold secrets or pages of text."""
+        return f"Request(model={self.model!r}, messages={len(self.messages)}, tools={len(self.tools)})"

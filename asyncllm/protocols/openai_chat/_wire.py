@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from .._numbers import whole_number
+
 
 class Function(Struct, gc=False):
     name: str | None = None
@@ -98,7 +100,7 @@ def _choice(data: Mapping[str, Any]) -> Choice:
         delta = {"content": data["text"]}  # the legacy completions form
     return Choice(
         delta=_delta(delta) if isinstance(delta, dict) else None,
-        index=_int(data.get("index")) or 0,
+        index=whole_number(data.get("index")) or 0,
         finish_reason=_text(data.get("finish_reason")),
         usage=_object(data.get("usage")),
         error=data.get("error"),
@@ -127,7 +129,7 @@ def _piece(data: Mapping[str, Any]) -> ToolCallPiece:
     function = data.get("function")
     identity = data.get("id")
     return ToolCallPiece(
-        index=_int(data.get("index")),
+        index=whole_number(data.get("index")),
         id=str(identity) if isinstance(identity, str | int) and not isinstance(identity, bool) else None,
         function=_function(function if isinstance(function, dict) else data),
         extra_content=_object(data.get("extra_content")),
@@ -166,13 +168,3 @@ def _text(value: object) -> str | None:
 
 def _object(value: object) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
-
-
-def _int(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and value == int(value):
-        return int(value)
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else None

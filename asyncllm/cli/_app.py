@@ -1,0 +1,133 @@
+"""The commands and their options. What they do is imported when they are run, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from .._version import __version__
+from ._exits import EPILOG, reported
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # it would show local variables, and one of them may be a key
+    rich_markup_mode=None,
+    epilog=EPILOG,
+    help="Stream from any language model.",
+)
+
+Model = Annotated[str | None, typer.Option("--model", "-m", metavar="PROVIDER/MODEL", help="Whom to ask.", show_default=False)]
+BaseURL = Annotated[str | None, typer.Option("--base-url", metavar="URL", help="Another endpoint of the same wire.")]
+APIKey = Annotated[str | None, typer.Option("--api-key", metavar="KEY", help="Better: the environment variable.")]
+
+
+@app.callback()
+def _globals(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the trace of an error.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"asyncllm {__version__}")
+        raise typer.Exit
+    context.obj = debug
+
+
+@app.command(epilog=EPILOG)
+def chat(
+    context: typer.Context,
+    prompt: Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="The question; `-` or a pipe: stdin.", show_default=False)] = None,
+    model: Model = None,
+    system: Annotated[str | None, typer.Option(help="Instructions that go before the conversation.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The longest answer.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="From 0 to 2.")] = None,
+    reasoning: Annotated[str | None, typer.Option(help="How much to think: none, minimal, low, medium, high, xhigh or max.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for the whole call.")] = None,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one event a line.")] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="No colours (as does the variable NO_COLOR).")] = False,
+) -> None:
+    """Ask a model, and see its answer as it comes.
+
+    Without a prompt, on a terminal: a conversation, until an empty line or Ctrl-D. Without a model: that of the first
+    provider whose key is in the environment, else a local Ollama's, else a demo.
+    """
+    from .._client import Client
+    from . import _chat
+    from ._choose import choose
+    from ._terminal import Screen
+
+    given: dict[str, Any] = {
+        "system": system,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "reasoning": reasoning,
+        "timeout": timeout,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    screen = Screen(color=not no_color)
+    with reported(debug=context.obj), asyncio.Runner() as runner:
+        question = _chat.question_from(prompt)
+        if model is None:
+            model, why = runner.run(choose(base_url=base_url, api_key=api_key))
+            screen.note(f"{model}: {why}")
+        client = Client(model, base_url=base_url, api_key=api_key, **options)
+        make_view = _chat.view_maker(screen, as_json=as_json)
+        try:
+            if question is not None:
+                _chat.one_question(runner, client, question, make_view)
+            else:
+                in_order = screen.out.isatty() and not as_json
+                _chat.conversation(runner, client, make_view, debug=context.obj, prompt_on_stdout=in_order)
+        finally:
+            runner.run(client.aclose())
+
+
+@app.command(epilog=EPILOG)
+def models(
+    context: typer.Context,
+    provider: Annotated[str | None, typer.Option("--model", "-m", metavar="PROVIDER", help="Whose models.", show_default=False)] = None,
+    base_url: BaseURL = None,
+    api_key: APIKey = None,
+) -> None:
+    """List the models of a provider, by default of the one that `chat` would ask."""
+    from ._choose import choose
+    from ._models import list_models
+    from ._terminal import one_line
+
+    with reported(debug=context.obj), asyncio.Runner() as runner:
+        if provider is None:
+            provider = "openai-compatible" if base_url is not None else runner.run(choose())[0]
+        name = provider.partition("/")[0]
+        for model in runner.run(list_models(name, base_url=base_url, api_key=api_key)):
+            typer.echo(f"{name}/{one_line(model)}")
+
+
+@app.command()
+def providers(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the providers, the variables that hold their keys, and whether those are set."""
+    from ._providers import print_providers
+
+    with reported(debug=context.obj):
+        print_providers(as_json=as_json)
+
+
+@app.command()
+def doctor(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option("--model", "-m", metavar="PROVIDER/MODEL", help="Send this one a request too.", show_default=False)] = None,
+) -> None:
+    """Check this machine: versions, keys, network, limits, and a request to the demo model. Exit code 0, or 1 if a check fails."""
+    from ._doctor import run_doctor
+
+    with reported(debug=context.obj):
+        good = run_doctor(model)
+    if not good:
+        raise typer.Exit(1)
