@@ -41,12 +41,11 @@ def burst(machine: Machine, quick: bool) -> Table:
 
 
 def drip(machine: Machine, quick: bool) -> Table:
-    streams, seconds = 100, 2 if quick else 3
-    return _drip(machine, "drip", streams, 20 * seconds, 50, 3 if quick else 5)
+    return _drip(machine, "drip", 100, 40, 50, 3 if quick else 5)
 
 
 def crowd(machine: Machine, quick: bool) -> Table:
-    return _drip(machine, "crowd", 1000, 8 if quick else 12, 250, 2 if quick else 4, clients=("raw", "asyncllm"))
+    return _drip(machine, "crowd", 1000, 8, 250, 2 if quick else 4, clients=("raw", "asyncllm"))
 
 
 def _drip(
