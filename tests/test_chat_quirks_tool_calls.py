@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -328,7 +329,7 @@ json_objects = st.dictionaries(
 
 def cut(raw: str, at: list[int]) -> list[str]:
     places = sorted({0, len(raw), *(place % (len(raw) + 1) for place in at)})
-    return [raw[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [raw[start:end] for start, end in pairwise(places)]
 
 
 cuts = st.lists(st.integers(0, 1 << 16), max_size=12)

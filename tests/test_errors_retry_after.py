@@ -40,7 +40,13 @@ def wait(headers: dict[str, str] | None = None, message: str = "", details: list
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": f"{NOW + 9:.0f}"}, 9.0),
         ({"x-ratelimit-reset": f"{(NOW + 9) * 1000:.0f}"}, 9.0),
         ({"x-ratelimit-reset": f"{NOW - 9:.0f}"}, 0.0),
-        ({"anthropic-ratelimit-requests-remaining": "0", "anthropic-ratelimit-requests-reset": "2026-11-21T12:00:05Z"}, 5.0),
+        (
+            {
+                "anthropic-ratelimit-requests-remaining": "0",
+                "anthropic-ratelimit-requests-reset": "2026-11-21T12:00:05Z",
+            },
+            5.0,
+        ),
         ({"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "2026-11-21T12:00:05"}, 5.0),
     ],
 )
@@ -113,7 +119,9 @@ def test_phrases(message: str, seconds: float | None) -> None:
 @given(st.integers(0, 99), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
 def test_durations(hours: int, minutes: int, seconds: int, ms: int) -> None:
     """Go's format, any of its units."""
-    assert duration(f"{hours}h{minutes}m{seconds}s{ms}ms") == pytest.approx(hours * 3600 + minutes * 60 + seconds + ms / 1000)
+    assert duration(f"{hours}h{minutes}m{seconds}s{ms}ms") == pytest.approx(
+        hours * 3600 + minutes * 60 + seconds + ms / 1000
+    )
 
 
 @pytest.mark.req("H11", "seed-C")

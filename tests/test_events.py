@@ -218,7 +218,10 @@ def test_the_table_is_whole() -> None:
 
 @pytest.mark.parametrize(
     ("event", "content"),
-    [*((event, False) for event in (START, RETRY, RAW, USAGE, FAILURE)), *((event, True) for event in (TEXT, CALL, FINISH))],
+    [
+        *((event, False) for event in (START, RETRY, RAW, USAGE, FAILURE)),
+        *((event, True) for event in (TEXT, CALL, FINISH)),
+    ],
 )
 def test_content_ends_the_time_for_retries(event: StreamEvent, content: bool) -> None:
     """What the caller has seen of an answer is not said again."""
@@ -286,7 +289,9 @@ def test_counts_of_every_type(value: Any, read: int) -> None:
 
 
 @pytest.mark.req("seed-B2")
-@pytest.mark.parametrize("raw", [{}, {"prompt_tokens": None}, {"prompt_tokens": True}, {"cost": 1}, {"cached_tokens": 1}])
+@pytest.mark.parametrize(
+    "raw", [{}, {"prompt_tokens": None}, {"prompt_tokens": True}, {"cost": 1}, {"cached_tokens": 1}]
+)
 def test_no_count_is_no_usage(raw: dict[str, Any]) -> None:
     """An object that counts nothing is not a usage of 0."""
     assert usage_from(raw) is None
@@ -315,7 +320,13 @@ def test_a_total_alone_is_input() -> None:
 @pytest.mark.req("F11")
 @pytest.mark.parametrize(
     ("raw", "cost"),
-    [({"cost": 0.5}, 0.5), ({"cost": 1}, 1.0), ({"estimated_cost": 2}, 2.0), ({"cost": True}, None), ({"cost": "1"}, None)],
+    [
+        ({"cost": 0.5}, 0.5),
+        ({"cost": 1}, 1.0),
+        ({"estimated_cost": 2}, 2.0),
+        ({"cost": True}, None),
+        ({"cost": "1"}, None),
+    ],
 )
 def test_cost(raw: dict[str, Any], cost: float | None) -> None:
     """A number, where there is one."""

@@ -126,9 +126,10 @@ class LLMError(Exception):
 
     def __str__(self) -> str:
         where = "/".join(part for part in (self.provider, self.model) if part)
-        facts = [f"HTTP {self.status}" if self.status else "", str(self.code or ""), f"request {self.request_id}" if self.request_id else ""]
-        detail = ", ".join(fact for fact in facts if fact)
-        return f"{where}: {self.message}" * bool(where) + self.message * (not where) + (f" ({detail})" if detail else "")
+        facts = (("HTTP ", self.status), ("", self.code), ("request ", self.request_id))
+        detail = ", ".join(f"{label}{fact}" for label, fact in facts if fact)
+        said = f"{where}: {self.message}" if where else self.message
+        return f"{said} ({detail})" if detail else said
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -162,7 +163,9 @@ def error_from_dict(data: dict[str, object]) -> LLMError:
     error = cls(str(data.get("message", "")))
     for name in error.__dict__.keys() & data.keys() - {"message", "partial"}:
         value = data[name]
-        error.__dict__[name] = datetime.fromisoformat(value) if name == "reset_time" and isinstance(value, str) else value
+        error.__dict__[name] = (
+            datetime.fromisoformat(value) if name == "reset_time" and isinstance(value, str) else value
+        )
     return error
 
 

@@ -55,6 +55,9 @@ class Reply(Struct, Generic[Output], frozen=True, kw_only=True):
         return self.finish_reason is not None
 
 
+RUN = 1024
+"""Deltas that are kept apart: many small strings cost ten times their text."""
+
 CHARACTERS_PER_TOKEN = 4
 """The rule of thumb behind estimated usage."""
 
@@ -62,13 +65,28 @@ CHARACTERS_PER_TOKEN = 4
 class Fold:
     """Collects the events of a stream; :meth:`reply` may be asked at any time (seeds B8)."""
 
-    __slots__ = ("_calls", "_done", "_finish", "_half", "_kind", "_parts", "_refusal", "_run", "_start", "_state", "_usage", "_used")
+    __slots__ = (
+        "_calls",
+        "_done",
+        "_finish",
+        "_half",
+        "_joined",
+        "_kind",
+        "_parts",
+        "_refusal",
+        "_run",
+        "_start",
+        "_state",
+        "_usage",
+        "_used",
+    )
 
     def __init__(self) -> None:
         self._done: list[Message] = []  # turns of steps that are over
         self._parts: list[Part] = []  # parts of this step that are over
         self._kind: type[TextDelta] | type[ReasoningDelta] = TextDelta
-        self._run: list[str] = []  # the deltas of the part under way
+        self._joined: list[str] = []  # the part under way: what was joined (once, so that the cost is linear) ...
+        self._run: list[str] = []  # ... and the last deltas
         self._state: ProviderState | None = None
         self._refusal: list[str] = []
         self._calls: list[ToolCall] = []
@@ -87,8 +105,9 @@ class Fold:
                 self._run.append(event.text)  # type: ignore[union-attr]
             else:
                 self.add(event)
-        if len(self._run) > 1024:
-            self._run = ["".join(self._run)]
+        if len(self._run) > RUN:
+            self._joined.append("".join(self._run))
+            self._run.clear()
 
     def add(self, event: StreamEvent) -> None:
         match event:
@@ -157,16 +176,16 @@ class Fold:
         )
 
     def _open_part(self) -> list[Part]:
-        text = "".join(self._run)
-        if len(self._run) > 1:
-            self._run = [text]
+        text = "".join([*self._joined, *self._run])
+        if len(self._joined) + len(self._run) > 1:
+            self._joined, self._run = [text], []
         if self._kind is ReasoningDelta and (text or self._state is not None):
             return [Reasoning(text, self._state)]
         return [Text(text)] if text else []
 
     def _end_part(self, following: type[TextDelta] | type[ReasoningDelta]) -> None:
         self._parts += self._open_part()
-        self._run, self._state, self._kind = [], None, following
+        self._joined, self._run, self._state, self._kind = [], [], None, following
 
     def _end_step(self) -> None:
         """A new step begins: the turn so far becomes a message of the conversation."""

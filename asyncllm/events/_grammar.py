@@ -36,7 +36,13 @@ _BODY = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta, ToolCall, ToolR
 ORDER: dict[State, dict[type, State]] = {
     "idle": {Retrying: "idle", RawEvent: "idle", StreamStart: "step", StreamError: "failed"},
     "step": {**dict.fromkeys(_BODY, "step"), Finish: "finished", StreamError: "failed"},
-    "finished": {ToolResult: "finished", Retrying: "finished", RawEvent: "finished", StreamStart: "step", StreamError: "failed"},
+    "finished": {
+        ToolResult: "finished",
+        Retrying: "finished",
+        RawEvent: "finished",
+        StreamStart: "step",
+        StreamError: "failed",
+    },
     "failed": {},
 }
 """state -> event -> next state. What is not in the table is not legal."""

@@ -69,7 +69,9 @@ class _Call:
         self.state: ProviderState | None = None
 
 
-def parse_call(id: str, name: str, raw: str, *, state: ProviderState | None = None, empty: str | None = None) -> ToolCall:
+def parse_call(
+    id: str, name: str, raw: str, *, state: ProviderState | None = None, empty: str | None = None
+) -> ToolCall:
     """A ToolCall from its raw arguments, which are "" for a tool without parameters (D11) unless `empty` says what is wrong."""
     arguments: dict[str, object] | None = None
     invalid: str | None = None
@@ -128,7 +130,9 @@ class ToolCallAssembler:
         if call is None or id or name or call.scan.complete:
             call = self._place(arguments, index, id, name, position)
         if state is not None:
-            call.state = state if call.state is None else ProviderState(state.provider, {**call.state.data, **state.data})
+            call.state = (
+                state if call.state is None else ProviderState(state.provider, {**call.state.data, **state.data})
+            )
         if arguments and (arguments := call.characters.feed(arguments)):
             call.fragments.append(arguments)
             call.scan.feed(arguments)
@@ -147,7 +151,13 @@ class ToolCallAssembler:
         self._calls, self._by_index, self._by_id, self._by_position = [], {}, {}, {}
         empty = "the output limit was reached before any argument"
         return [
-            parse_call(call.id, call.name, "".join(call.fragments), state=call.state, empty=empty if truncated and at == last else None)
+            parse_call(
+                call.id,
+                call.name,
+                "".join(call.fragments),
+                state=call.state,
+                empty=empty if truncated and at == last else None,
+            )
             for at, call in enumerate(calls)
         ]
 
@@ -180,7 +190,11 @@ class ToolCallAssembler:
 
     def _candidate(self, index: int | None, id: str, name: str, position: int) -> _Call | None:
         """The call that this fragment would go on with, if it does."""
-        held = self._by_position.get(position, self._calls[-1] if self._calls else None) if index is None else self._by_index.get(index)
+        held = (
+            self._by_position.get(position, self._calls[-1] if self._calls else None)
+            if index is None
+            else self._by_index.get(index)
+        )
         if not id or (held is not None and held.given_id == id):
             return held
         known = self._by_id.get(id)

@@ -84,7 +84,9 @@ def _first(names: tuple[str, ...], places: list[Mapping[str, object]]) -> int:
     return 0
 
 
-def usage_from(raw: Mapping[str, object], *, input_excludes_cache: bool = False, output_excludes_reasoning: bool = False) -> Usage | None:
+def usage_from(
+    raw: Mapping[str, object], *, input_excludes_cache: bool = False, output_excludes_reasoning: bool = False
+) -> Usage | None:
     """Read any provider's usage object (OpenAI, Anthropic, Gemini, Ollama, Bedrock and their imitators).
 
     The two flags say what the provider leaves out of its totals. None if there is no known count in it.

@@ -30,7 +30,18 @@ class SSEFramer:
         retry: the last valid reconnection time in ms, or None.
     """
 
-    __slots__ = ("_cr", "_failure", "_held", "_held_bytes", "_lenient", "_max", "_start", "_unframed", "last_event_id", "retry")
+    __slots__ = (
+        "_cr",
+        "_failure",
+        "_held",
+        "_held_bytes",
+        "_lenient",
+        "_max",
+        "_start",
+        "_unframed",
+        "last_event_id",
+        "retry",
+    )
 
     def __init__(self, *, lenient: bool = True, unframed: bool = False, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self._lenient = lenient
