@@ -286,7 +286,7 @@ def test_odd_tool_calls_never_raise(odd: object) -> None:
 
 
 @pytest.mark.req("G3")
-@pytest.mark.parametrize(("index", "id"), [("0", 7), (0.0, "7")])
+@pytest.mark.parametrize(("index", "id"), [("0", 7), (0.0, "7"), (False, "7")])
 def test_numbers_of_another_type(index: object, id: object) -> None:
     """An index as a string or a float, an id as a number."""
     chunks = [{**piece('{"a"', "f"), "index": index, "id": id}], [{**piece(":1}"), "index": index}]

@@ -123,7 +123,9 @@ def test_statuses(status: int, kind: type[LLMError], content: bytes) -> None:
 
 
 @pytest.mark.req("C1", "C6")
-@pytest.mark.parametrize(("code", "kind"), [(400, InvalidRequestError), ("429", RateLimitError), (502, ServerError), (529, OverloadedError)])
+@pytest.mark.parametrize(
+    ("code", "kind"), [(400, InvalidRequestError), ("429", RateLimitError), (502, ServerError), (529, OverloadedError)]
+)
 def test_a_number_as_code_is_a_status(code: Any, kind: type[LLMError]) -> None:
     """Inside a stream the HTTP status was 200: the body's own number counts, as an int or a string."""
     error = classify({"error": {"message": "m", "code": code}}, status=200)
@@ -189,7 +191,10 @@ def test_a_code_beats_a_phrase() -> None:
 @pytest.mark.req("seed-C")
 def test_a_fine_code_beats_a_broad_type() -> None:
     """`type: invalid_request_error` stands beside finer codes, and beside statuses that say more."""
-    for fields in ({"code": "model_not_found", "type": "invalid_request_error"}, {"type": "model_not_found", "code": "invalid_value"}):
+    for fields in (
+        {"code": "model_not_found", "type": "invalid_request_error"},
+        {"type": "model_not_found", "code": "invalid_value"},
+    ):
         assert type(of(404, **fields)) is NotFoundError
     assert type(of(401, type="invalid_request_error")) is AuthenticationError
     assert type(of(400, type="server_error", code="invalid_api_key")) is AuthenticationError
@@ -197,7 +202,9 @@ def test_a_fine_code_beats_a_broad_type() -> None:
 
 @pytest.mark.req("seed-C")
 @pytest.mark.parametrize("status", [500, 502, 503])
-@pytest.mark.parametrize("fields", [{"code": "insufficient_quota"}, {"message": "credit balance is too low: spend limit"}])
+@pytest.mark.parametrize(
+    "fields", [{"code": "insufficient_quota"}, {"message": "credit balance is too low: spend limit"}]
+)
 def test_a_5xx_is_never_billing(status: int, fields: dict[str, str]) -> None:
     """A server's failure is one, whatever its body repeats."""
     assert isinstance(of(status, **fields), ServerError)
@@ -219,7 +226,11 @@ FORMS: dict[str, tuple[Any, str, str | None]] = {
     "validation": ({"detail": [{"loc": ["body", "x"], "msg": "m1"}, {"msg": "m2"}, "m3"]}, "body.x: m1; m2; m3", None),
     "message": ({"message": "m"}, "m", None),
     "message with details": ({"message": {"detail": [{"loc": ["x"], "msg": "m"}]}}, "x: m", None),
-    "OpenRouter": ({"error": {"message": "m", "code": 400, "metadata": {"raw": "why", "provider_name": "P"}}}, "m: why", None),
+    "OpenRouter": (
+        {"error": {"message": "m", "code": 400, "metadata": {"raw": "why", "provider_name": "P"}}},
+        "m: why",
+        None,
+    ),
     "OpenRouter without words": ({"error": {"metadata": {"raw": "why"}}}, "why", None),
     "Cloudflare": ({"errors": [{"message": "m", "code": 7003}], "success": False}, "m", "7003"),
     "MiniMax": ({"base_resp": {"status_code": 1004, "status_msg": "m"}}, "m", "1004"),
@@ -304,10 +315,13 @@ odd = (
 NAMES = """error errors detail details base_resp innererror message msg status_msg code error_code type status status_code
     reason request_id metadata headers raw retryDelay success loc x-ratelimit-reset"""
 names = st.sampled_from(NAMES.split())
+values = st.recursive(
+    odd, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=4), max_leaves=8
 )
-values = st.recursive(odd, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=4), max_leaves=8)
 HEADERS = ["retry-after", "retry-after-ms", "x-ratelimit-reset", "x-should-retry", "x-request-id"]
-hints = st.sampled_from(["", "0", "-1", "nan", "inf", "1e300", "1e11", "9" * 400, "Fri, 99 Foo 2026", "9" * 30 + "h", "x"])
+hints = st.sampled_from(
+    ["", "0", "-1", "nan", "inf", "1e300", "1e11", "9" * 400, "Fri, 99 Foo 2026", "9" * 30 + "h", "x"]
+)
 
 
 @PLENTY
@@ -319,3 +333,12 @@ def test_no_body_and_no_headers_break_it(body: object, status: int | None, heade
     assert isinstance(error, LLMError)
     assert str(error)
     assert error.retry_after is None or error.retry_after >= 0
+
+
+@pytest.mark.req("C6")
+def test_nesting_has_an_end() -> None:
+    """An error wrapped in more errors than anybody would: the search stops, and there is still an error."""
+    body: object = {"message": "deep"}
+    for _ in range(9):
+        body = {"error": body}
+    assert classify(body, status=500).message == "the server answered HTTP 500 with no message"

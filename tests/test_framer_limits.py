@@ -136,3 +136,20 @@ def test_a_long_frame_in_small_reads_is_joined_once(name: str) -> None:
     finally:
         tracemalloc.stop()
     assert worst < 50_000  # a copy of what is held would be a hundred times that at the end
+
+
+def test_a_failed_body_stays_failed() -> None:
+    """A reader that goes on after the error gets it again."""
+    framer = SniffingFramer(max_frame_bytes=LIMIT)
+    for _ in range(2):
+        with pytest.raises(ProtocolError):
+            framer.feed(b"<" + b"x" * 200)
+
+
+@pytest.mark.req("A10")
+def test_nothing_after_a_large_event_is_read() -> None:
+    """What stands in the same read behind an event too large is not delivered: the stream has failed there."""
+    framer = SSEFramer(max_frame_bytes=LIMIT)
+    assert framer.feed(b"data: ok\n\ndata: " + b"x" * 200 + b"\n\ndata: late\n\n") == [Frame("ok")]
+    with pytest.raises(ProtocolError):
+        framer.close()

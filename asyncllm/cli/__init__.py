@@ -1,4 +1,4 @@
-"""The command line: `asyncllm chat`, `models`, `providers`, `doctor`. Needs the extra `cli`."""
+"""The command line: `asyncllm chat`, `models`, `providers`, `doctor`, `serve`. Needs the extra `cli`."""
 
 from __future__ import annotations
 

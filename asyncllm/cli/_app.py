@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .._version import __version__
+from ..events import ConnectionFailedError
 from ._exits import EPILOG, reported
 
 app = typer.Typer(
@@ -19,32 +20,43 @@ app = typer.Typer(
     help="Stream from any language model.",
 )
 
-Model = Annotated[str | None, typer.Option("--model", "-m", metavar="PROVIDER/MODEL", help="Whom to ask.", show_default=False)]
+Model = Annotated[str | None, typer.Option("--model", "-m", metavar="PROVIDER/MODEL", help="Whom to ask.")]
+Provider = Annotated[str | None, typer.Option("--model", "-m", metavar="PROVIDER", help="Whose models.")]
 BaseURL = Annotated[str | None, typer.Option("--base-url", metavar="URL", help="Another endpoint of the same wire.")]
 APIKey = Annotated[str | None, typer.Option("--api-key", metavar="KEY", help="Better: the environment variable.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"asyncllm {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+]
 
 
 @app.callback()
 def _globals(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Version = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print the trace of an error.")] = False,
 ) -> None:
-    if version:
-        typer.echo(f"asyncllm {__version__}")
-        raise typer.Exit
     context.obj = debug
 
 
 @app.command(epilog=EPILOG)
 def chat(
     context: typer.Context,
-    prompt: Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="The question; `-` or a pipe: stdin.", show_default=False)] = None,
+    prompt: Annotated[str | None, typer.Argument(metavar="PROMPT", help="The question; `-` or a pipe: stdin.")] = None,
     model: Model = None,
     system: Annotated[str | None, typer.Option(help="Instructions that go before the conversation.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="The longest answer.")] = None,
     temperature: Annotated[float | None, typer.Option(help="From 0 to 2.")] = None,
-    reasoning: Annotated[str | None, typer.Option(help="How much to think: none, minimal, low, medium, high, xhigh or max.")] = None,
+    reasoning: Annotated[
+        str | None, typer.Option(help="How much to think: none, minimal, low, medium, high, ...")
+    ] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds for the whole call.")] = None,
     base_url: BaseURL = None,
     api_key: APIKey = None,
@@ -90,7 +102,7 @@ def chat(
 @app.command(epilog=EPILOG)
 def models(
     context: typer.Context,
-    provider: Annotated[str | None, typer.Option("--model", "-m", metavar="PROVIDER", help="Whose models.", show_default=False)] = None,
+    provider: Provider = None,
     base_url: BaseURL = None,
     api_key: APIKey = None,
 ) -> None:
@@ -120,14 +132,31 @@ def providers(
 
 
 @app.command()
-def doctor(
-    context: typer.Context,
-    model: Annotated[str | None, typer.Option("--model", "-m", metavar="PROVIDER/MODEL", help="Send this one a request too.", show_default=False)] = None,
-) -> None:
-    """Check this machine: versions, keys, network, limits, and a request to the demo model. Exit code 0, or 1 if a check fails."""
+def doctor(context: typer.Context, model: Model = None) -> None:
+    """Check this machine: versions, keys, network, limits, and a tiny request to the demo model (and to -m).
+
+    The exit code is 1 if a check fails.
+    """
     from ._doctor import run_doctor
 
     with reported(debug=context.obj):
         good = run_doctor(model)
     if not good:
         raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any free one.")] = 8080,
+) -> None:
+    """Serve the demo models over the OpenAI chat wire, until Ctrl-C."""
+    from ..testing.__main__ import main as serve_demo
+
+    with reported(debug=context.obj):
+        try:
+            serve_demo(["--port", str(port)])
+        except OSError as error:
+            raise ConnectionFailedError(
+                f"cannot listen on port {port}: {error.strerror or error}; take another --port"
+            ) from error

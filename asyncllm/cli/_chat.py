@@ -18,12 +18,12 @@ MakeView = Callable[[], View]
 
 def question_from(prompt: str | None) -> str | None:
     """The prompt with what is piped in; None where a terminal can be asked instead."""
-    piped = sys.stdin is not None and not sys.stdin.isatty()
-    pieces = [] if prompt in (None, "-") else [prompt]
-    if piped or prompt == "-":
+    terminal = sys.stdin is not None and sys.stdin.isatty()
+    pieces = [] if prompt is None or prompt == "-" else [prompt]
+    if sys.stdin is not None and (prompt == "-" or not terminal):
         pieces.append(sys.stdin.buffer.read().decode("utf-8", "replace").rstrip())
-    question = "\n\n".join(piece for piece in pieces if piece and piece.strip())
-    if not question and (piped or prompt is not None):
+    question = "\n\n".join(piece for piece in pieces if piece.strip())
+    if not question and (prompt is not None or not terminal):
         raise InvalidRequestError("there is no prompt: give one as an argument or on stdin")
     return question or None
 
@@ -36,12 +36,14 @@ def one_question(runner: asyncio.Runner, client: Client, question: str, make_vie
     runner.run(_turn(client, [Message("user", question)], make_view()))
 
 
-def conversation(runner: asyncio.Runner, client: Client, make_view: MakeView, *, debug: bool, prompt_on_stdout: bool) -> None:
+def conversation(
+    runner: asyncio.Runner, client: Client, make_view: MakeView, *, debug: bool, prompt_on_stdout: bool
+) -> None:
     """Ask until an empty line or Ctrl-D. A question that fails is told and forgotten."""
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  # gives input() its line editing
 
-    history: tuple[Message, ...] = ()
+    history: Sequence[Message] = ()
     while question := _input(prompt_on_stdout):
         try:
             reply = runner.run(_turn(client, [*history, Message("user", question)], make_view()))
@@ -66,16 +68,16 @@ def _input(prompt_on_stdout: bool) -> str:
 
 async def _turn(client: Client, messages: Sequence[Message], view: View) -> Reply[object]:
     """One answer, shown as it comes. Raises the error with which it ends."""
-    whole: Reply[object] | None = None
+    reply: Reply[object] | None = None
     # not `async with client.stream()`, which would hold the retries back until something came of them
     async with contextlib.aclosing(client.stream(messages)) as stream:
         try:
             async for batch in stream.batches():
                 view.show(batch)
-            whole = stream.partial
+            reply = stream.partial
+            return reply
         except LLMError as error:
             view.fail(error)
             raise
         finally:
-            view.end(whole)
-    return whole
+            view.end(reply)

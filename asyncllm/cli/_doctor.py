@@ -36,6 +36,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "uvloop": ("uvloop",),
     "litellm": ("litellm",),
 }
+ALONE = ("litellm",)
+"""Extras that need an environment of their own, and so are not recommended in passing."""
+
 FEW_FILES = 1024
 """Every open stream needs a file descriptor."""
 
@@ -55,7 +58,8 @@ class Check(Struct, frozen=True):
 
 
 def versions() -> Iterable[Check]:
-    yield Check("ok", f"asyncllm {__version__}, {platform.python_implementation()} {platform.python_version()} on {platform.platform()}")
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    yield Check("ok", f"asyncllm {__version__}, {python} on {platform.platform()}")
     found = {name: _version(name) for name in BASE}
     if missing := [name for name, at in found.items() if at is None]:
         yield Check("fail", f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
@@ -64,8 +68,9 @@ def versions() -> Iterable[Check]:
 
 def extras() -> Iterable[Check]:
     there = [extra for extra, names in EXTRAS.items() if all(_version(name) for name in names)]
-    others = [extra for extra in EXTRAS if extra not in there]
-    yield Check("ok", f"extras: {', '.join(there) or 'none'}" + (f" (others, where needed: pip install 'asyncllm[{','.join(others)}]')" if others else ""))
+    others = [extra for extra in EXTRAS if extra not in there and extra not in ALONE]
+    more = f"; others, where needed: pip install 'asyncllm[{','.join(others)}]'" if others else ""
+    yield Check("ok", f"extras: {', '.join(there)}{more}")
 
 
 def _version(name: str) -> str | None:
@@ -85,13 +90,15 @@ def event_loop() -> Iterable[Check]:
 def keys() -> Iterable[Check]:
     names = list(dict.fromkeys(name for vendor in VENDORS for name in vendor.env if os.environ.get(name)))
     if not names:
-        yield Check("warn", "keys: none in the environment", "set one, for example OPENAI_API_KEY (`asyncllm providers` lists them)")
+        fix = "set one, for example OPENAI_API_KEY (`asyncllm providers` lists them)"
+        yield Check("warn", "keys: none in the environment", fix)
         return
     yield Check("ok", f"keys: {', '.join(names)}")
     for name in names:
         value = os.environ[name]
         if value != value.strip() or value[0] in "\"'" or not value.isascii() or not value.isprintable():
-            yield Check("warn", f"{name} holds quotes, spaces or characters that no key has", f"set {name} again, without them")
+            what = f"{name} holds quotes, spaces or characters that no key has"
+            yield Check("warn", what, f"set {name} again, without them")
 
 
 def proxies() -> Iterable[Check]:
@@ -99,14 +106,16 @@ def proxies() -> Iterable[Check]:
     if reason is None:
         yield Check("ok", "proxies: none in the environment")
     else:
-        yield Check("warn", f"proxies: {reason}, so the slower transport is used", "if models can be reached without it: export NO_PROXY='*'")
+        fix = "if models can be reached without it: export NO_PROXY='*'"
+        yield Check("warn", f"proxies: {reason}, so the slower transport is used", fix)
 
 
 def tls() -> Iterable[Check]:
     try:
         build_ssl_context(True, None, True)
     except (OSError, ssl.SSLError) as error:
-        yield Check("fail", f"TLS trust store: {error}", "point SSL_CERT_FILE at a PEM file of certificate authorities, or unset it")
+        fix = "point SSL_CERT_FILE at a PEM file of certificate authorities, or unset it"
+        yield Check("fail", f"TLS trust store: {error}", fix)
     else:
         yield Check("ok", f"TLS trust store loads ({ssl.OPENSSL_VERSION})")
 
@@ -117,15 +126,12 @@ def file_limit() -> Iterable[Check]:
         return
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limited = soft != resource.RLIM_INFINITY
+    if limited and soft < FEW_FILES:
         yield Check("warn", f"file descriptors: {soft}, and every open stream needs one", "ulimit -n 65536")
     else:
-        yield Check("ok", f"file descriptors: {_limit(soft)} (up to {_limit(hard)})")
-
-
-def _limit(value: int) -> str:
-    return "no limit" if value < 0 else str(value)
+        yield Check("ok", f"file descriptors: {soft if limited else 'not limited'}")
 
 
 async def local_servers() -> list[Check]:
@@ -143,7 +149,8 @@ async def asks(model: str) -> list[Check]:
             await stream.reply()
     except LLMError as error:
         return [Check("fail", model, error_line(error))]
-    return [Check("ok", f"{model} answers: first token after {first:.2f} s, all of it after {time.perf_counter() - began:.2f} s")]
+    whole = time.perf_counter() - began
+    return [Check("ok", f"{model} answers: first token after {first:.2f} s, the whole after {whole:.2f} s")]
 
 
 async def examine(model: str | None, show: Callable[[Check], None]) -> bool:

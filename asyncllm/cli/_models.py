@@ -24,14 +24,16 @@ async def list_models(provider: str, *, base_url: str | None = None, api_key: st
 
             server = await demo_server()
             try:
-                return await _ask(client, provider, server.base_url, {})
+                names = await _ask(client, provider, server.base_url, {})
+                return [name.removeprefix("demo/") for name in names]
             finally:
                 await server.aclose()
-        settings = Settings(http_client=lambda: client, api_key=api_key, base_url=base_url)
+        settings = Settings(http=lambda: client, api_key=api_key, base_url=base_url)
         backend, _ = make_backend(f"{provider}/-", settings)
         if not isinstance(backend, HTTPBackend):
             raise InvalidRequestError(f"{provider} has no list of models")
-        return await _ask(client, backend.name, backend.where, _authorization(backend.name, await backend.credentials.token()))
+        headers = _authorization(backend.name, await backend.credentials.token())
+        return await _ask(client, backend.name, backend.where, headers)
 
 
 def _authorization(provider: str, token: str) -> dict[str, str]:

@@ -60,4 +60,6 @@ def print_providers(*, as_json: bool) -> None:
         force_terminal=terminal,
         color_system="auto" if colors_on(sys.stdout) else None,
     )
-    console.print(table)
+    with console.capture() as shown:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in shown.get().splitlines()))

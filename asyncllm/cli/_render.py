@@ -80,7 +80,8 @@ class TextView:
             case ReasoningDelta(text=text):
                 screen.aside(text)
             case ToolCall(name=name, invalid=invalid):
-                screen.note(f"tool call: {name}({event.raw_arguments or event.arguments})" + (f" is invalid: {invalid}" if invalid else ""))
+                wrong = f" is invalid: {invalid}" if invalid else ""
+                screen.note(f"tool call: {name}({event.raw_arguments or event.arguments}){wrong}")
             case ToolResult(name=name, is_error=is_error):
                 screen.note(f"tool {'error' if is_error else 'result'}: {name}: {event.text}")
             case Retrying(attempt=attempt, delay=delay, error=error):
@@ -106,7 +107,9 @@ def summary(reply: Reply[object], began: float, first: float | None, ended: floa
     usage = reply.usage
     if first is not None:
         facts.append(f"first token {first - began:.2f} s")
-        count, unit = (usage.output_tokens, "tokens") if usage else (len(reply.text) + len(reply.reasoning), "characters")
+        count, unit = (
+            (usage.output_tokens, "tokens") if usage else (len(reply.text) + len(reply.reasoning), "characters")
+        )
         if count and ended > first:
             facts.append(f"{count / (ended - first):.0f} {unit}/s")
     if usage is not None:
@@ -116,7 +119,9 @@ def summary(reply: Reply[object], began: float, first: float | None, ended: floa
     if reply.refusal is not None:
         facts.append("the model refused")
     if reply.finish_reason != "stop":
-        facts.append(_ENDINGS.get(reply.finish_reason or "", f"finished: {reply.raw_finish_reason or reply.finish_reason}"))
+        facts.append(
+            _ENDINGS.get(reply.finish_reason or "", f"finished: {reply.raw_finish_reason or reply.finish_reason}")
+        )
     return " · ".join(facts)
 
 

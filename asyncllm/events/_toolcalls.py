@@ -72,7 +72,7 @@ class _Call:
 def parse_call(
     id: str, name: str, raw: str, *, state: ProviderState | None = None, empty: str | None = None
 ) -> ToolCall:
-    """A ToolCall from its raw arguments, which are "" for a tool without parameters (D11) unless `empty` says what is wrong."""
+    """A ToolCall from its raw arguments: "" is a tool without parameters (D11), unless `empty` says what is wrong."""
     arguments: dict[str, object] | None = None
     invalid: str | None = None
     if not name:

@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection: an asyncio protocol that carries one exchange at a time, and the stream of its body.
 
-    socket -> Connection.data_received -> Exchange.feed -> Exchange.chunks -> ResponseStream.__anext__ -> bytes
+    socket -> Connection.buffer_updated -> Exchange.feed -> Exchange.chunks -> ResponseStream.__anext__ -> bytes
 
 What makes it cheap: no coroutine and no Python frame per chunk, one wake-up for all that has arrived, one timer per
 response that re-arms itself only when it fires. What makes it safe: an exchange leaves its connection the moment it
@@ -19,6 +19,9 @@ import httpx2
 
 from ._http1_messages import IncomingResponse, OutgoingRequest
 
+RECEIVE_BYTES = 64 * 1024
+"""What is read from a socket at once. Fresh memory for every read, as asyncio's plain protocols get it, costs more than the
+reading: 256 KiB of it are page faults."""
 HIGH_WATER = 256 * 1024
 """Bytes that may wait unread before reading from the socket pauses."""
 DRAIN_BYTES = 64 * 1024
@@ -43,6 +46,9 @@ class Key(NamedTuple):
 
 class Owner(Protocol):
     """Who a connection belongs to: the pool."""
+
+    buffer: memoryview
+    """Where connections receive into: shared, for each has handed on what it got before the next receives."""
 
     def release(self, connection: Connection) -> None:
         """The connection is free for another exchange."""
@@ -87,7 +93,7 @@ class Exchange(IncomingResponse):
         self.wake()
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One socket. The pool hands it out; `request` runs an exchange on it; when that ends it goes back, or closes.
 
     `stale` is True when the peer hung up on a reused connection before a byte of the answer: the request can be
@@ -112,13 +118,16 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._owner.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         exchange = self._exchange
         if exchange is None:
             self.abort()  # nothing was asked: whatever this is, it must not become the next answer
             return
         exchange.last_activity = self._loop.time()
-        exchange.feed(data)
+        exchange.feed(self._owner.buffer[:nbytes])
         if exchange.complete or exchange.error is not None:
             self._end_exchange(exchange)
         elif exchange.unread > exchange.unread_limit:

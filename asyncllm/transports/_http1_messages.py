@@ -157,7 +157,7 @@ class IncomingResponse:
         """Nothing more will arrive."""
         return self.complete or self.error is not None
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Takes bytes as they come from the socket. Never raises: see `error`."""
         if self._parser is None:
             return

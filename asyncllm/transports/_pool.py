@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import httpx2
 
-from ._http1 import Connection, Key
+from ._http1 import RECEIVE_BYTES, Connection, Key
 
 
 class PoolCounts(NamedTuple):
@@ -38,6 +38,7 @@ class Pool:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: httpx2.Limits) -> None:
         self._loop = loop
+        self.buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._max_connections = limits.max_connections
         self._max_idle = limits.max_keepalive_connections
         self._expiry = limits.keepalive_expiry

@@ -58,6 +58,8 @@ class SSEFramer:
     def feed(self, data: bytes) -> list[Frame]:
         if self._failure is not None:
             raise self._failure
+        if self._start is None and not (self._held or self._cr or self.last_event_id) and self._is_one_event(data):
+            return [Frame(data[6:-2].decode("utf-8", "replace"))]
         if self._start is not None:
             data = self._strip_bom(data)
         if self._cr or b"\r" in data:
@@ -78,6 +80,16 @@ class SSEFramer:
         if rest := data[end + 2 :] if end >= 0 else data:
             self._hold(rest)
         return self._unless_failed(frames)
+
+    def _is_one_event(self, data: bytes) -> bool:
+        """Whether this is one whole event of one data line: what most reads bring while a model speaks."""
+        return (
+            data.find(b"\n") == len(data) - 2
+            and data[-1:] == b"\n"
+            and data[:6] == b"data: "
+            and data.find(b"\r") < 0
+            and len(data) <= self._max
+        )
 
     def _events(self, data: bytes) -> list[Frame]:
         """The events of whole blocks (without the last blank line)."""

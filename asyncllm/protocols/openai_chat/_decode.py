@@ -36,7 +36,7 @@ from .._codec import FrameLike
 from ._quirks import ChatQuirks
 from ._raw import unknown_parts
 from ._think import ThinkSplitter
-from ._wire import Choice, Chunk, Delta, ToolCallPiece, decode_fast, lenient_chunk, parse_json
+from ._wire import Choice, Chunk, Delta, ToolCallPiece, decode_fast, lenient_chunk, parse_json, typed_chunk
 
 _WORDS: dict[FinishReason, str] = {
     "stop": "stop eos eos_token end_turn stop_sequence end complete completed finished stop_token",
@@ -159,6 +159,9 @@ class ChatDecoder:
             return
         if text == "[DONE]":
             self._terminator(events)
+            return
+        if frame.event == "message" and not self._raw and (chunk := typed_chunk(text)) is not None:
+            self._chunk(chunk, {}, text, events)
             return
         try:
             data = parse_json(text)

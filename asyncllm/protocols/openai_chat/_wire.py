@@ -64,6 +64,18 @@ class FastChunk(Struct, gc=False):
 
 
 decode_fast = msgspec.json.Decoder(FastChunk).decode
+_decode_chunk = msgspec.json.Decoder(Chunk).decode
+
+
+def typed_chunk(text: str) -> Chunk | None:
+    """A chunk that is as it should be; None for anything that needs a closer look."""
+    try:
+        chunk = _decode_chunk(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return None
+    if not chunk.choices or chunk.error is not None:
+        return None
+    return chunk if all(choice.delta is not None and choice.message is None for choice in chunk.choices) else None
 
 
 def parse_json(text: str) -> Any:
