@@ -74,57 +74,8 @@ _HOMES = {
     "_sync": ("SyncClient", "SyncStream"),
     "backends": ("Backend", "RetryPolicy", "providers"),
     "protocols": ("Timeout", "Tool"),
-    "events": (
-        "Audio",
-        "AuthenticationError",
-        "BillingError",
-        "ConnectTimeout",
-        "ConnectionFailedError",
-        "ContentBlockedError",
-        "ContextLengthExceededError",
-        "File",
-        "Finish",
-        "FirstTokenTimeout",
-        "Fold",
-        "Image",
-        "IncompleteStreamError",
-        "InterTokenTimeout",
-        "InvalidRequestError",
-        "LLMError",
-        "LLMTimeoutError",
-        "MaxOutputTokensError",
-        "Message",
-        "NotFoundError",
-        "OverloadedError",
-        "PermissionDeniedError",
-        "ProtocolError",
-        "ProviderState",
-        "RateLimitError",
-        "RawEvent",
-        "Reasoning",
-        "ReasoningDelta",
-        "RefusalDelta",
-        "Reply",
-        "Retrying",
-        "ServerError",
-        "StreamError",
-        "StreamEvent",
-        "StreamStart",
-        "Text",
-        "TextDelta",
-        "ToolCall",
-        "ToolCallDelta",
-        "ToolResult",
-        "TotalTimeout",
-        "UnknownError",
-        "Usage",
-        "check_order",
-        "event_from_json",
-        "event_to_json",
-        "fold",
-    ),
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+"""Where names come from; those that are not listed come from `events`."""
 
 __all__ = [
     "Audio",
@@ -189,9 +140,9 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     """Names are imported when they are first used: `import asyncllm` costs next to nothing."""
-    home = _HOME.get(name)
-    if home is None:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "events")
     from importlib import import_module
 
     value = getattr(import_module(f"{__name__}.{home}"), name)

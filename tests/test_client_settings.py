@@ -432,7 +432,9 @@ def test_nothing_that_is_printed_shows_a_secret() -> None:
     from asyncllm._input import request_from
 
     settings = Settings(http=httpx2.AsyncClient, api_key="secret", headers={"authorization": "secret"})
-    request, _ = request_from("m", "secret", {"extra_headers": {"authorization": "secret"}, "extra_body": {"key": "secret"}})
+    request, _ = request_from(
+        "m", "secret", {"extra_headers": {"authorization": "secret"}, "extra_body": {"key": "secret"}}
+    )
     client = Client("openai/m", api_key="secret", extra_headers={"authorization": "secret"})
     for shown in (repr(settings), repr(request), repr(client), str(vars(client).keys())):
         assert "secret" not in shown

@@ -70,7 +70,7 @@ def extras() -> Iterable[Check]:
     there = [extra for extra, names in EXTRAS.items() if all(_version(name) for name in names)]
     others = [extra for extra in EXTRAS if extra not in there and extra not in ALONE]
     more = f"; others, where needed: pip install 'asyncllm[{','.join(others)}]'" if others else ""
-    yield Check("ok", f"extras: {', '.join(there)}{more}")
+    yield Check("ok", f"extras: {', '.join(there) or 'none'}{more}")
 
 
 def _version(name: str) -> str | None:

@@ -30,8 +30,8 @@ async def list_models(provider: str, *, base_url: str | None = None, api_key: st
                 await server.aclose()
         settings = Settings(http=lambda: client, api_key=api_key, base_url=base_url)
         backend, _ = make_backend(f"{provider}/-", settings)
-        if not isinstance(backend, HTTPBackend):
-            raise InvalidRequestError(f"{provider} has no list of models")
+        if provider == "demo" or not isinstance(backend, HTTPBackend):
+            raise InvalidRequestError(f"{provider} has no list of models at a base URL")
         headers = _authorization(backend.name, await backend.credentials.token())
         return await _ask(client, backend.name, backend.where, headers)
 

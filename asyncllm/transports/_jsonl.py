@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from ..events import ProtocolError
-from ._frames import MAX_FRAME_BYTES, Frame
+from ._frames import MAX_FRAME_BYTES, BoundedFramer, Frame
 
 
-class JSONLinesFramer:
+class JSONLinesFramer(BoundedFramer):
     """Splits bytes cut anywhere into lines; blank lines are skipped, the last line needs no end.
 
     Lines end with LF or CRLF. The text of a line is not checked: whether it is JSON is for the codec to say.
     """
 
-    __slots__ = ("_failure", "_held", "_held_bytes", "_max")
+    __slots__ = ()
+    _unit = "a line"
 
     def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
-        self._max = max_frame_bytes
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._failure: ProtocolError | None = None
+        super().__init__(max_frame_bytes)
 
     def feed(self, data: bytes) -> list[Frame]:
         if self._failure is not None:
             raise self._failure
         if self._held and b"\n" in data:
-            data = b"".join(self._held) + data
-            self._held.clear()
-            self._held_bytes = 0
+            data = self._take_held() + data
         *lines, rest = data.split(b"\n")
         frames: list[Frame] = []
         for line in lines:
@@ -39,15 +34,8 @@ class JSONLinesFramer:
         if self._failure is not None:
             raise self._failure
         frames: list[Frame] = []
-        self._line(b"".join(self._held), frames)
-        self._held.clear()
+        self._line(self._take_held(), frames)
         return frames
-
-    def _hold(self, rest: bytes) -> None:
-        self._held.append(rest)
-        self._held_bytes += len(rest)
-        if self._held_bytes > self._max:
-            self._fail(self._held[0])
 
     def _line(self, line: bytes, frames: list[Frame]) -> None:
         if self._failure is not None:
@@ -56,16 +44,3 @@ class JSONLinesFramer:
             self._fail(line)
         elif text := str(line, "utf-8-sig", "replace").strip(" \t\r"):
             frames.append(Frame(text))
-
-    def _unless_failed(self, frames: list[Frame]) -> list[Frame]:
-        """The frames; the failure, once there are none before it."""
-        if self._failure is not None and not frames:
-            raise self._failure
-        return frames
-
-    def _fail(self, start: bytes) -> None:
-        self._failure = ProtocolError(
-            f"a line of the stream is larger than {self._max} bytes (raise max_frame_bytes if it is meant to be)",
-            body=start[:200].decode("utf-8", "replace"),
-            retryable=False,
-        )

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 
-from ..events import ProtocolError
-from ._frames import MAX_FRAME_BYTES, Frame
+from ._frames import MAX_FRAME_BYTES, BoundedFramer, Frame
 
 _BOM = b"\xef\xbb\xbf"
 _NOT_IN_FIELDS = re.compile(r"[\r\n]")
 
 
-class SSEFramer:
+class SSEFramer(BoundedFramer):
     """Reassembles events from bytes cut anywhere.
 
     Args:
@@ -30,28 +29,15 @@ class SSEFramer:
         retry: the last valid reconnection time in ms, or None.
     """
 
-    __slots__ = (
-        "_cr",
-        "_failure",
-        "_held",
-        "_held_bytes",
-        "_lenient",
-        "_max",
-        "_start",
-        "_unframed",
-        "last_event_id",
-        "retry",
-    )
+    __slots__ = ("_cr", "_lenient", "_start", "_unframed", "last_event_id", "retry")
+    _unit = "an event"
 
     def __init__(self, *, lenient: bool = True, unframed: bool = False, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+        super().__init__(max_frame_bytes)
         self._lenient = lenient
         self._unframed = unframed
-        self._max = max_frame_bytes
         self._start: bytes | None = b""  # the first bytes, until it is clear whether they are a byte order mark
         self._cr = False  # the last byte was CR, taken as a line end: a LF right after it belongs to it
-        self._held: list[bytes] = []  # the event under way; a list, so that a long one is joined once
-        self._held_bytes = 0
-        self._failure: ProtocolError | None = None
         self.last_event_id = ""
         self.retry: int | None = None
 
@@ -71,10 +57,7 @@ class SSEFramer:
             if b"\n\n" not in data and not (data[:1] == b"\n" and held[-1][-1:] == b"\n"):
                 self._hold(data)
                 return self._unless_failed([])
-            held.append(data)
-            data = b"".join(held)
-            held.clear()
-            self._held_bytes = 0
+            data = self._take_held() + data
         end = data.rfind(b"\n\n")
         frames = self._events(data[:end]) if end >= 0 else []
         if rest := data[end + 2 :] if end >= 0 else data:
@@ -108,33 +91,13 @@ class SSEFramer:
             raise self._failure
         if self._start:
             self._held.append(self._start)  # fewer than three bytes in all
-        rest = b"".join(self._held)
-        self._held.clear()
+        rest = self._take_held()
         frames: list[Frame] = []
         if self._lenient or self._unframed:
             self._block(rest, frames)
         if not self._lenient:
             frames = [frame for frame in frames if frame.event == "unframed"]
         return frames
-
-    def _hold(self, data: bytes) -> None:
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes > self._max:
-            self._fail(self._held[0])
-
-    def _unless_failed(self, frames: list[Frame]) -> list[Frame]:
-        """The frames; the failure, once there are none before it."""
-        if self._failure is not None and not frames:
-            raise self._failure
-        return frames
-
-    def _fail(self, start: bytes) -> None:
-        self._failure = ProtocolError(
-            f"an event of the stream is larger than {self._max} bytes (raise max_frame_bytes if it is meant to be)",
-            body=start[:200].decode("utf-8", "replace"),
-            retryable=False,
-        )
 
     def _strip_bom(self, data: bytes) -> bytes:
         start = (self._start or b"") + data

@@ -1,0 +1,289 @@
+"""The command line as people run it: a process of its own, over loopback, with pipes, signals and a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pty
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asyncllm import Finish, TextDelta, event_from_json
+from asyncllm.testing import Answer, Server, Stall, Wait
+
+PATIENCE = 20
+"""An upper bound for what takes a fraction of a second; reached only by a failing test."""
+
+
+@pytest.fixture(autouse=True)
+async def _in_time() -> AsyncIterator[None]:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    timer = loop.call_later(PATIENCE, task.cancel)
+    yield
+    timer.cancel()
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Almost nothing: no keys, no home, no Ollama."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        nobody = probe.getsockname()[1]
+    root = str(Path(__file__).parent.parent)
+    return {
+        "HOME": str(tmp_path),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": root,
+        "TERM": "xterm",
+        "OLLAMA_BASE_URL": f"http://127.0.0.1:{nobody}/v1",
+    }
+
+
+async def start(environment: dict[str, str], *arguments: str, **streams: Any) -> Process:
+    streams = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **streams}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "asyncllm", *arguments, env=environment, **streams
+    )
+
+
+def chat(server: Server, *arguments: str) -> list[str]:
+    return ["chat", "-m", "openai/any", "--base-url", server.base_url, "--api-key", "any", *arguments]
+
+
+async def finished(process: Process, stdin: bytes | None = None) -> tuple[int, bytes, bytes]:
+    out, err = await asyncio.wait_for(process.communicate(stdin), PATIENCE)
+    assert process.returncode is not None
+    return process.returncode, out, err
+
+
+class Screen:
+    """A terminal of 80 columns with a process on it; what it shows can be waited for."""
+
+    def __init__(self, master: int, process: Process) -> None:
+        self.process = process
+        self.shown = b""
+        self._master = master
+
+    async def until(self, text: bytes) -> None:
+        while text not in self.shown:
+            data = await asyncio.wait_for(asyncio.to_thread(self._read), PATIENCE)
+            assert data, f"the process ended before it showed {text!r}: {self.shown!r}"
+            self.shown += data
+
+    async def end(self) -> int:
+        while data := await asyncio.wait_for(asyncio.to_thread(self._read), PATIENCE):
+            self.shown += data
+        return await asyncio.wait_for(self.process.wait(), PATIENCE)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._master, 65536)
+        except OSError:  # Linux says EIO when the last process has left the terminal
+            return b""
+
+
+@contextlib.asynccontextmanager
+async def terminal(environment: dict[str, str], *arguments: str) -> AsyncIterator[Screen]:
+    master, slave = pty.openpty()
+    try:
+        try:
+            process = await start(
+                environment, *arguments, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+            )
+        finally:
+            os.close(slave)
+        try:
+            yield Screen(master, process)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    finally:
+        os.close(master)
+
+
+async def test_text_is_written_as_it_comes(environment: dict[str, str]) -> None:
+    """The first words can be read from the pipe while the server holds the others back."""
+    held = Wait()
+    async with Server(Answer(["Hello", held, " there"])) as server:
+        process = await start(environment, *chat(server, "Hi"))
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readexactly(5), PATIENCE) == b"Hello"
+        held.release()
+        code, out, err = await finished(process)
+    assert (code, out) == (0, b" there\n")
+    assert b"\x1b" not in err  # no colours where there is no terminal
+
+
+async def test_stdin_is_the_prompt(environment: dict[str, str]) -> None:
+    """What is piped in is asked, after the prompt of the command."""
+    async with Server(Answer.text("ok")) as server:
+        process = await start(environment, *chat(server, "Sum up:"), stdin=PIPE)
+        code, out, _ = await finished(process, "fünf\n".encode())
+        assert (code, out) == (0, b"ok\n")
+        assert server.requests[0].json["messages"][-1]["content"] == "Sum up:\n\nfünf"
+
+
+async def test_json_lines_for_programs(environment: dict[str, str]) -> None:
+    """Every line of stdout is an event; they add up to the answer."""
+    async with Server(Answer.text("Hello there")) as server:
+        code, out, err = await finished(await start(environment, *chat(server, "--json", "Hi")))
+    events = [event_from_json(line) for line in out.splitlines()]
+    assert (code, err) == (0, b"")
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "Hello there"
+    assert isinstance(events[-1], Finish)
+
+
+async def test_ctrl_c_while_the_server_stalls(environment: dict[str, str]) -> None:
+    """130, no trace, the text so far is there, and the connection is closed."""
+    async with Server(Answer.text("Half an answer", faults=[Stall(after=2)])) as server:
+        process = await start(environment, *chat(server, "Hi"))
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readexactly(7), PATIENCE) == b"Half an"
+        process.send_signal(signal.SIGINT)
+        code, out, err = await finished(process)
+        await asyncio.wait_for(server.wait_closed(1), PATIENCE)
+    assert (code, out, err) == (130, b"\n", b"")
+
+
+async def test_a_reader_that_leaves_is_no_error(environment: dict[str, str]) -> None:
+    """`| head` ends the command without a word."""
+    held = Wait()
+    async with Server(Answer(["Hello", held, " there"])) as server:
+        reading, writing = os.pipe()
+        process = await start(environment, *chat(server, "Hi"), stdout=writing)
+        os.close(writing)
+        assert await asyncio.wait_for(asyncio.to_thread(os.read, reading, 5), PATIENCE) == b"Hello"
+        os.close(reading)
+        held.release()
+        code, _, err = await finished(process)
+        await asyncio.wait_for(server.wait_closed(1), PATIENCE)
+    assert (code, err) == (1, b"")
+
+
+async def test_text_that_the_encoding_lacks(environment: dict[str, str]) -> None:
+    """An old terminal shows "?" for a character that it does not know; the command goes on."""
+    async with Server(Answer.text("rain 🌧 today")) as server:
+        environment |= {"PYTHONIOENCODING": "ascii"}
+        code, out, _ = await finished(await start(environment, *chat(server, "Hi")))
+    assert (code, out) == (0, b"rain ? today\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "said"),
+    [
+        ("openai/any", 3, b"error: openai: no key for openai: set the environment variable OPENAI_API_KEY or pass"),
+        ("opnai/any", 2, b"did you mean openai/any?"),
+        ("any", 2, b"write it as provider/model"),
+    ],
+)
+async def test_what_is_wrong_is_one_line(environment: dict[str, str], model: str, code: int, said: bytes) -> None:
+    """A missing key and a wrong model: one line with the fix, no trace, and the exit code."""
+    ended, out, err = await finished(await start(environment, "chat", "-m", model, "Hi"))
+    assert (ended, out, err.count(b"\n")) == (code, b"", 1)
+    assert said in err
+
+
+async def test_without_the_extra(environment: dict[str, str]) -> None:
+    """Where typer is not installed, one line says what is missing."""
+    program = "import sys; sys.modules['typer'] = None; from asyncllm.cli import main; main()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, env=environment, stdout=PIPE, stderr=PIPE
+    )
+    code, out, err = await finished(process)
+    assert (code, out) == (2, b"")
+    assert err.decode().splitlines() == ["the command line needs the extra: pip install 'asyncllm[cli]'"]
+
+
+async def test_the_library_does_not_import_the_command_line(environment: dict[str, str]) -> None:
+    """Programs that stream pay nothing for typer and rich."""
+    program = "import sys, asyncllm; asyncllm.Client; assert not {'typer', 'rich'} & set(sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, env=environment, stderr=PIPE)
+    assert (await finished(process))[::2] == (0, b"")
+
+
+async def test_serve_and_ask_it(environment: dict[str, str]) -> None:
+    """`serve` says where it is; `chat` finds its models there; Ctrl-C ends it."""
+    serving = await start(environment, "serve", "--port", "0")
+    assert serving.stdout is not None
+    base_url = (await asyncio.wait_for(serving.stdout.readline(), PATIENCE)).decode().strip()
+    code, out, _ = await finished(await start(environment, "chat", "--base-url", base_url, "Hi"))
+    assert (code, out) == (0, b"This is a demo, not a model. You said: Hi\n")
+    serving.send_signal(signal.SIGINT)
+    code, _, err = await finished(serving)
+    assert (code, err) == (0, b"")
+
+
+# ---- on a terminal
+
+
+async def test_escape_sequences_of_a_model_do_nothing(environment: dict[str, str]) -> None:
+    """The only escape codes that reach the terminal are our own, for dimmed lines."""
+    evil = "\x1b[2Jgone\x1b]52;c;c2VjcmV0\x07\x9b31m[bold]plain[/bold]\rx"
+    async with (
+        Server(Answer.text(evil, reasoning="\x1b[31mred")) as server,
+        terminal(environment, *chat(server, "Hi")) as screen,
+    ):
+        assert await screen.end() == 0
+    shown = screen.shown
+    assert b"[2Jgone]52;c;c2VjcmV031m[bold]plain[/bold]x\r\n" in shown
+    assert b"\x1b[2m[31mred\x1b[0m\r\n" in shown
+    ours = shown.replace(b"\x1b[2m", b"").replace(b"\x1b[0m", b"").replace(b"\r\n", b"")
+    assert not {*range(0x20)} & {*ours}
+    assert "\x9b" not in ours.decode()
+
+
+async def test_no_colour_means_none(environment: dict[str, str]) -> None:
+    """--no-color leaves no escape code on the terminal."""
+    async with (
+        Server(Answer.text("plain", reasoning="thought")) as server,
+        terminal(environment, *chat(server, "Hi", "--no-color")) as screen,
+    ):
+        assert await screen.end() == 0
+    assert b"\x1b" not in screen.shown
+
+
+async def test_a_conversation_on_a_terminal(environment: dict[str, str]) -> None:
+    """Questions are read one after another with all that was said before; Ctrl-D ends."""
+    async with (
+        Server([Answer.text("First answer"), Answer.text("Second answer")]) as server,
+        terminal(environment, *chat(server)) as screen,
+    ):
+        await screen.until(b"> ")
+        screen.type(b"one\n")
+        await screen.until(b"First answer")
+        screen.type(b"two\n")
+        await screen.until(b"Second answer")
+        screen.type(b"\x04")
+        assert await screen.end() == 0
+        said = [message["content"] for message in server.requests[1].json["messages"]]
+    assert said == ["one", "First answer", "two"]
+
+
+async def test_ctrl_c_at_the_prompt(environment: dict[str, str]) -> None:
+    """Stopping while nothing is asked is 130 and no trace either."""
+    async with Server() as server, terminal(environment, *chat(server)) as screen:
+        await screen.until(b"> ")
+        screen.process.send_signal(signal.SIGINT)
+        assert await screen.end() == 130
+    assert b"Traceback" not in screen.shown
+
+
+async def test_providers_on_a_terminal(environment: dict[str, str]) -> None:
+    """The table fits the terminal and has colours there."""
+    async with terminal(environment | {"OPENAI_API_KEY": "sk-secret"}, "providers") as screen:
+        assert await screen.end() == 0
+    assert b"\x1b[" in screen.shown
+    assert b"secret" not in screen.shown
