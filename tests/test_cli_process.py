@@ -23,15 +23,6 @@ PATIENCE = 20
 """An upper bound for what takes a fraction of a second; reached only by a failing test."""
 
 
-@pytest.fixture(autouse=True)
-async def _in_time() -> AsyncIterator[None]:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    timer = loop.call_later(PATIENCE, task.cancel)
-    yield
-    timer.cancel()
-
-
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Almost nothing: no keys, no home, no Ollama."""

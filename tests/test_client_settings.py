@@ -127,7 +127,7 @@ def test_a_base_url_that_is_none(url: str) -> None:
 
 def test_unknown_backend_options_are_told() -> None:
     """A misspelt option is not swallowed; the known ones are named; a wrong value is told."""
-    with pytest.raises(InvalidRequestError, match="temprature.*think_tags"):
+    with pytest.raises(InvalidRequestError, match=r"temprature.*think_tags"):
         Client("openai/x", temprature=1)
     with pytest.raises(InvalidRequestError, match="think_tags"):
         Client("openai/x", think_tags="yes")
