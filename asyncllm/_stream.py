@@ -221,6 +221,17 @@ class Stream(Generic[Output]):
         elif not self._finished:
             await self._release()
 
+    def cancel(self) -> None:
+        """:meth:`aclose` for where nobody can await: a callback, a signal handler. Under the loop that the stream runs in."""
+        if self._closed:
+            return
+        self._pending = iter(())
+        if self._reading:
+            self._closed = True
+            self._guard.interrupt("closed")
+        elif not self._finished:
+            self._abort()
+
     async def _release(self) -> None:
         self._stop_timer()
         source = self._source

@@ -12,6 +12,7 @@ from _rawserver import STREAM_HEAD, RawConnection, chunk, raw_server
 from _replay import DONE, ROLE, STOP, http, said, sse, text
 
 from asyncllm import (
+    AuthenticationError,
     Client,
     ConnectionFailedError,
     ConnectTimeout,
@@ -19,6 +20,7 @@ from asyncllm import (
     InvalidRequestError,
     LLMTimeoutError,
     ProtocolError,
+    RateLimitError,
     ServerError,
     Stream,
     StreamStart,
@@ -279,6 +281,22 @@ def test_where_credentials_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     assert repr(Credentials("p", api_key="secret")) == "Credentials('p', api_key)"
 
 
+async def test_a_token_provider_that_fails() -> None:
+    """Its exception is the cause of an AuthenticationError; an error of ours stays what it is."""
+
+    def broken() -> str:
+        raise OSError("no metadata server")
+
+    def limited() -> str:
+        raise RateLimitError("too many tokens")
+
+    with pytest.raises(AuthenticationError, match="no metadata server") as caught:
+        await Credentials("p", token_provider=broken).token()
+    assert isinstance(caught.value.__cause__, OSError)
+    with pytest.raises(RateLimitError):
+        await Credentials("p", token_provider=limited).token()
+
+
 async def test_no_environment_variable_to_name() -> None:
     """A provider without a variable says to pass the key or token."""
     with pytest.raises(Exception, match="pass api_key="):
@@ -301,3 +319,16 @@ async def test_a_stream_that_is_dropped_while_it_waits() -> None:
         await client.aclose()
         with pytest.raises(IncompleteStreamError):
             await task
+
+
+@pytest.mark.req("H3", "H6")
+async def test_cancel_closes_what_only_an_await_can_close() -> None:
+    """httpx2's own transport closes with an await: `cancel` sees to it, and a dropped stream is no different."""
+    for how in ("cancel", "drop"):
+        async with stalling(ROLE, text("a")) as server, httpx2.AsyncClient() as own:
+            async with client_of(server, http_client=own) as client:
+                stream = await client.stream("Hi")
+                if how == "cancel":
+                    stream.cancel()
+                del stream
+                await server.connections[0].gone(0.5)

@@ -62,13 +62,16 @@ class Screen:
     def __init__(self, master: int, process: Process) -> None:
         self.process = process
         self.shown = b""
+        self._seen = 0
         self._master = master
 
     async def until(self, text: bytes) -> None:
-        while text not in self.shown:
+        """Wait for `text`, after what was waited for before."""
+        while (found := self.shown.find(text, self._seen)) < 0:
             data = await asyncio.wait_for(asyncio.to_thread(self._read), PATIENCE)
             assert data, f"the process ended before it showed {text!r}: {self.shown!r}"
             self.shown += data
+        self._seen = found + len(text)
 
     async def end(self) -> int:
         while data := await asyncio.wait_for(asyncio.to_thread(self._read), PATIENCE):
@@ -255,8 +258,10 @@ async def test_a_conversation_on_a_terminal(environment: dict[str, str]) -> None
         await screen.until(b"> ")
         screen.type(b"one\n")
         await screen.until(b"First answer")
+        await screen.until(b"> ")
         screen.type(b"two\n")
         await screen.until(b"Second answer")
+        await screen.until(b"> ")
         screen.type(b"\x04")
         assert await screen.end() == 0
         said = [message["content"] for message in server.requests[1].json["messages"]]

@@ -204,6 +204,22 @@ async def aclose_twice(client: Client) -> None:
     assert [event async for event in stream] == []
 
 
+async def cancel_stream(client: Client) -> None:
+    stream = await client.stream("Hi")
+    stream.cancel()
+    stream.cancel()
+    assert stream.closed
+
+
+async def cancel_stream_while_reading(client: Client) -> None:
+    stream = await client.stream("Hi")
+    task = asyncio.create_task(stream.reply())
+    await settle()
+    asyncio.get_running_loop().call_soon(stream.cancel)
+    with pytest.raises(IncompleteStreamError):
+        await task
+
+
 async def drop(client: Client) -> None:
     stream = await client.stream("Hi")
     async for _ in stream:
@@ -260,7 +276,19 @@ async def close_client(client: Client) -> None:
 
 @pytest.mark.req("H1", "H2", "H3", "H7")
 @pytest.mark.parametrize(
-    "leave", [leave_block, aclose_twice, drop, raise_inside, cancel, cancel_twice, timeout_block, close_client]
+    "leave",
+    [
+        leave_block,
+        aclose_twice,
+        cancel_stream,
+        cancel_stream_while_reading,
+        drop,
+        raise_inside,
+        cancel,
+        cancel_twice,
+        timeout_block,
+        close_client,
+    ],
 )
 async def test_leaving_early_closes_the_connection(leave: Callable[[Client], object]) -> None:
     """However a stream is left, the server sees its connection go within 50 ms."""

@@ -231,6 +231,16 @@ async def test_as_events_gives_the_failure_as_a_value() -> None:
         assert [type(event) for event in failed] == [StreamError]
 
 
+@pytest.mark.req("C1")
+async def test_an_error_in_a_stream_has_the_request_id_of_its_answer() -> None:
+    """What a provider's support asks for is in the header of the 200 that the error came in."""
+    answer = http(sse(ROLE, text("a"), {"error": "oops"}), headers="x-request-id: req_7\r\n")
+    async with answers(answer) as server, client_of(server) as client:
+        with pytest.raises(ServerError) as caught:
+            await client.complete("Hi")
+    assert caught.value.request_id == "req_7"
+
+
 @pytest.mark.req("C5")
 async def test_groq_tool_use_failed_keeps_the_generation() -> None:
     """Groq's in-band tool_use_failed is an invalid request with what the model wrote in its body."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -57,6 +59,8 @@ class Answer:
     def abort(self) -> None:
         if self._stream is not None:
             self._stream.abort()
+        elif self._response is not None:
+            _close_soon(self._response)
 
     async def error_body(self) -> bytes:
         """The start of the body, as much as there is before it breaks; the response is closed then (H4)."""
@@ -78,6 +82,17 @@ class Answer:
         return b"".join(pieces)[:ERROR_BODY_LIMIT]
 
 
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _close_soon(response: httpx2.Response) -> None:
+    """Close what can only be closed with an await: in a task, where a loop runs; elsewhere its collection closes it."""
+    with contextlib.suppress(RuntimeError):
+        task = asyncio.get_running_loop().create_task(response.aclose())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+
 class Carrier(Protocol):
     """Sends one encoded request and returns with the head of the answer; raises httpx2.TransportError."""
 
@@ -97,7 +112,7 @@ class HTTPCarrier:
         self._targets: dict[str, bytes] = {}
 
     async def send(self, encoded: Encoded, token: str, headers: Mapping[str, str], timeout: Timeout) -> Answer:
-        sent = {"accept": "text/event-stream", "content-type": "application/json", **encoded.headers}
+        sent = {"accept": "application/json, text/event-stream", "content-type": "application/json", **encoded.headers}
         if token:
             sent[self._auth_header] = f"Bearer {token}" if self._auth_header == "authorization" else token
         sent.update(headers)

@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Awaitable, Callable
 
-from ..events import AuthenticationError
+from ..events import AuthenticationError, LLMError
 
 TokenProvider = Callable[[], str | Awaitable[str]]
 """Sync or async; asked afresh for every request, so that it may rotate. A sync one must not block."""
@@ -50,9 +50,15 @@ class Credentials:
     async def token(self) -> str:
         """The key or token for one request; "" where none is needed. Raises :class:`AuthenticationError` if it is missing."""
         if self._token_provider is not None:
-            token = self._token_provider()
-            if inspect.isawaitable(token):
-                token = await token
+            try:
+                token = self._token_provider()
+                if inspect.isawaitable(token):
+                    token = await token
+            except LLMError:
+                raise
+            except Exception as error:
+                why = f"the token provider failed: {type(error).__name__}: {error}"
+                raise AuthenticationError(why, provider=self._provider) from error
             if not isinstance(token, str) or not token:
                 raise AuthenticationError(
                     f"the token provider gave {type(token).__name__} instead of a token", provider=self._provider

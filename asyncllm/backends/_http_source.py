@@ -8,7 +8,7 @@ from typing import Self
 import httpx2
 
 from ..events import IncompleteStreamError, LLMError, StreamError, StreamEvent
-from ..protocols import Decoder, Encoded, Request, classify_response
+from ..protocols import Decoder, Encoded, Request, classify_response, request_id
 from ..transports import SniffingFramer
 from ._carrier import Answer, transport_failure
 from ._http import HTTPBackend
@@ -114,7 +114,8 @@ class HTTPSource:
         """The last events are here: the connection goes back to its pool if the body ends as it should."""
         self._closed = True
         assert self._answer is not None
-        if isinstance(events[-1], StreamError):
+        if isinstance(last := events[-1], StreamError):
+            last.error.request_id = last.error.request_id or request_id(self._answer.headers)
             await self._answer.aclose()
         else:
             await self._answer.finish()

@@ -106,7 +106,7 @@ def proxies() -> Iterable[Check]:
     if reason is None:
         yield Check("ok", "proxies: none in the environment")
     else:
-        fix = "if models can be reached without it: export NO_PROXY='*'"
+        fix = "for the demo and local servers: export NO_PROXY=localhost,127.0.0.1 ('*' if no model needs the proxy)"
         yield Check("warn", f"proxies: {reason}, so the slower transport is used", fix)
 
 

@@ -66,7 +66,6 @@ class Fold:
     """Collects the events of a stream; :meth:`reply` may be asked at any time (seeds B8)."""
 
     __slots__ = (
-        "_calls",
         "_done",
         "_finish",
         "_half",
@@ -89,7 +88,6 @@ class Fold:
         self._run: list[str] = []  # ... and the last deltas
         self._state: ProviderState | None = None
         self._refusal: list[str] = []
-        self._calls: list[ToolCall] = []
         self._half: dict[str, list[ToolCallDelta]] = {}  # calls begun and not yet said whole
         self._usage: Usage | None = None
         self._used: Usage | None = None  # by the steps that are over
@@ -125,7 +123,6 @@ class Fold:
                 self._half.pop(event.id, None)
                 self._end_part(TextDelta)
                 self._parts.append(event)
-                self._calls.append(event)
             case ToolResult():
                 self._end_step()
                 if self._done and self._done[-1].role == "tool":
@@ -140,7 +137,7 @@ class Fold:
                 self._finish = event
             case StreamStart():
                 self._end_step()
-                self._start, self._finish, self._calls = event, None, []
+                self._start, self._finish = event, None
             case Retrying() | StreamError() | RawEvent():
                 pass
 

@@ -1,6 +1,6 @@
 """One codec a wire: a request becomes a body, frames become events, and back. No I/O."""
 
-from ._classify import classify, classify_response
+from ._classify import classify, classify_response, request_id
 from ._codec import Codec, Decoder, Encoded, FrameLike
 from ._request import OutputSchema, ReasoningEffort, Request, Timeout, Tool
 
@@ -16,4 +16,5 @@ __all__ = [
     "Tool",
     "classify",
     "classify_response",
+    "request_id",
 ]

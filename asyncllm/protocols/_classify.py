@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -101,6 +101,17 @@ _PHRASES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("overloaded", r"\boverloaded\b"),
         ("rate_limit", r"rate.?limit(ed)? (is )?(reached|exceeded)|too many requests"),
     )
+)
+
+
+_REQUEST_IDS = (
+    "x-request-id",
+    "request-id",
+    "x-amzn-requestid",
+    "x-goog-request-id",
+    "apim-request-id",
+    "x-generation-id",
+    "cf-ray",
 )
 
 
@@ -241,7 +252,7 @@ def classify(
         "code": facts.codes[0] if facts.codes else None,
         "provider": provider,
         "model": model,
-        "request_id": next(_request_ids(headers), facts.request_id),
+        "request_id": request_id(headers) or facts.request_id,
         "retry_after": wait,
         "body": text,
     }
@@ -269,18 +280,9 @@ def _summary(text: str | None, status: int | None) -> str:
     )
 
 
-def _request_ids(headers: Mapping[str, str]) -> Iterator[str]:
-    for name in (
-        "x-request-id",
-        "request-id",
-        "x-amzn-requestid",
-        "x-goog-request-id",
-        "apim-request-id",
-        "x-generation-id",
-        "cf-ray",
-    ):
-        if value := headers.get(name):
-            yield value
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The provider's id of a request, from the headers of its answer."""
+    return next((value for name in _REQUEST_IDS if (value := headers.get(name))), None)
 
 
 def classify_response(
