@@ -273,6 +273,9 @@ async def test_ctrl_c_at_the_prompt(environment: dict[str, str]) -> None:
     async with Server() as server, terminal(environment, *chat(server)) as screen:
         await screen.until(b"> ")
         screen.process.send_signal(signal.SIGINT)
+        screen.type(
+            b"\n"
+        )  # CPython overlooks a signal between showing the sign and waiting for keys, until the next line
         assert await screen.end() == 130
     assert b"Traceback" not in screen.shown
 

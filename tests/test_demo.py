@@ -75,3 +75,10 @@ def test_blocking_callers_have_it_too() -> None:
     with SyncClient("demo/echo") as client:
         assert "Hi" in client.complete("Hi").text
     gc.collect()
+
+
+async def test_a_proxy_is_not_asked_for_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY leads out of the machine; the demo is in the process."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    async with Client("demo/echo", retry=0) as client:
+        assert "Hi" in (await client.complete("Hi")).text

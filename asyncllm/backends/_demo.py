@@ -13,19 +13,23 @@ from ._credentials import Credentials
 from ._http import HTTPBackend
 
 if TYPE_CHECKING:
+    from ..transports import FastTransport
     from ._carrier import Answer, Carrier
     from ._registry import Settings
 
 
 class _DemoCarrier:
-    """Starts the server when it is first needed, under the loop that needs it; it ends with that loop, at the latest."""
+    """Starts the server when it is first needed, under the loop that needs it; it ends with that loop, at the latest.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    The way there is a transport of its own: no proxy that is configured for the world leads to this process.
+    """
+
+    def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting: asyncio.Task[str] | None = None
         self._serving: AsyncGenerator[str] | None = None
         self._carrier: Carrier | None = None
+        self._transport: FastTransport | None = None
 
     async def send(self, encoded: Encoded, token: str, headers: Mapping[str, str], timeout: Timeout) -> Answer:
         loop = asyncio.get_running_loop()
@@ -38,10 +42,19 @@ class _DemoCarrier:
 
             assert self._starting is not None
             base_url = await asyncio.shield(self._starting)
-            self._carrier = HTTPCarrier(base_url, http=self._settings.http)
+            self._carrier = HTTPCarrier(base_url, http=self._http)
         return await self._carrier.send(encoded, token, headers, timeout)
 
+    def _http(self) -> FastTransport:
+        if self._transport is None:
+            from ..transports import FastTransport
+
+            self._transport = FastTransport()
+        return self._transport
+
     async def aclose(self) -> None:
+        if self._transport is not None:
+            await self._transport.aclose()
         if self._serving is not None and self._starting is not None and self._loop is asyncio.get_running_loop():
             await self._starting
             serving, self._serving, self._loop = self._serving, None, None
@@ -65,11 +78,5 @@ async def _first(serving: AsyncGenerator[str]) -> str:
 
 def demo_backend(settings: Settings) -> Backend:
     credentials = Credentials("demo", default="demo")
-    return HTTPBackend(
-        "demo",
-        ChatCodec("demo"),
-        lambda: _DemoCarrier(settings),
-        credentials,
-        headers=settings.headers,
-        where="the demo server",
-    )
+    where = "the demo server"
+    return HTTPBackend("demo", ChatCodec("demo"), _DemoCarrier, credentials, headers=settings.headers, where=where)
