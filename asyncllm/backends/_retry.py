@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
 
@@ -82,7 +83,7 @@ class Failover:
             await backend.aclose()
 
 
-class _Attempts:
+class _Attempts(ABC):
     """The part that retry and failover share: attempts one after another, until one says something."""
 
     __slots__ = ("_attempt", "_done", "_held", "_source", "_through")
@@ -128,11 +129,13 @@ class _Attempts:
         held, self._held = self._held, []
         return held + batch if held else batch
 
+    @abstractmethod
     async def _next_source(self) -> EventSource:
-        raise NotImplementedError
+        """The next attempt, after whatever wait it needs."""
 
+    @abstractmethod
     def _again(self, error: LLMError) -> Retrying | None:
-        raise NotImplementedError
+        """What to say before trying again; None where `error` is the last word."""
 
     async def aclose(self) -> None:
         self._done = True
