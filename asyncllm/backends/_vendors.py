@@ -47,7 +47,7 @@ VENDORS: tuple[Vendor, ...] = (
         base_url="https://api.openai.com/v1",
         env=("OPENAI_API_KEY",),
         base_url_env=("OPENAI_BASE_URL",),
-        quirks=Q(max_tokens="max_completion_tokens", system_role="developer"),
+        quirks=_COMPLETION,
         default_model="gpt-5-mini",
     ),
     Vendor(
