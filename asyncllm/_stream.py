@@ -138,9 +138,13 @@ class Stream(Generic[Output]):
         return batch
 
     def _start(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError("a Stream needs asyncio: no event loop of it is running here (trio is none)") from None
         self._source = self._open()
         if self._total is not None:
-            self._timer = asyncio.get_running_loop().call_later(self._total, self._guard.interrupt, "timeout")
+            self._timer = loop.call_later(self._total, self._guard.interrupt, "timeout")
 
     async def _ended(self, batch: list[StreamEvent]) -> list[StreamEvent] | None:
         """The last batch. The error, if there is one, is raised once the events before it are out."""

@@ -332,3 +332,33 @@ async def test_cancel_closes_what_only_an_await_can_close() -> None:
                     stream.cancel()
                 del stream
                 await server.connections[0].gone(0.5)
+
+
+def test_under_another_kind_of_loop() -> None:
+    """trio is told what is missing, instead of something deep inside failing."""
+    import trio
+
+    async def ask() -> None:
+        async with Client("demo/echo") as client:
+            await client.complete("Hi")
+
+    with pytest.raises(RuntimeError, match="needs asyncio"):
+        trio.run(ask)
+
+
+def test_under_uvloop() -> None:
+    """uvloop is asyncio: limits, cancels and closing work there, too."""
+    import uvloop
+
+    async def ask() -> None:
+        async with stalling(ROLE, text("a")) as server, client_of(server, timeout=Timeout(inter_token=0.05)) as client:
+            with pytest.raises(LLMTimeoutError):
+                await client.complete("Hi")
+            stream = await client.stream("Hi")
+            reading = asyncio.create_task(stream.reply())
+            await settle()
+            await stream.aclose()
+            with pytest.raises(IncompleteStreamError):
+                await reading
+
+    uvloop.run(ask())
