@@ -26,6 +26,10 @@ from dataclasses import dataclass, field
 PATIENCE = 5.0
 """An upper bound for things that take a millisecond; reached only by a failing test."""
 
+SOON = 0.5
+"""Within this the server must see a client go (H1). It takes a millisecond; 50 would do, but a loaded machine has pauses. What
+must not be the reason, a timer of ours, is longer."""
+
 Script = Callable[["RawConnection"], Awaitable[None]]
 
 
@@ -120,6 +124,13 @@ class RawServer:
     def opened(self) -> int:
         return len(self.connections)
 
+    async def accepted(self, count: int = 1) -> RawConnection:
+        """The last of the first `count` connections, when it is there: a client may be gone before it is accepted."""
+        async with asyncio.timeout(PATIENCE):
+            while self.opened < count:
+                await asyncio.sleep(0.001)
+        return self.connections[count - 1]
+
     @property
     def requests(self) -> list[RawRequest]:
         return [request for connection in self.connections for request in connection.requests]
@@ -132,10 +143,9 @@ async def raw_server(
     """Serves until the block is left. A script that raises (but for the client's going away) fails the block."""
     tasks: set[asyncio.Task[None]] = set()
     failures: list[Exception] = []
+    closing = False
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: asyncio.Event) -> None:
-        connection = RawConnection(reader, writer, left)
-        server.connections.append(connection)
+    async def serve(connection: RawConnection) -> None:
         try:
             await script(connection)
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
@@ -147,7 +157,12 @@ async def raw_server(
         left = asyncio.Event()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(serve(reader, writer, left))
+            if closing:
+                writer.transport.abort()
+                return
+            connection = RawConnection(reader, writer, left)
+            server.connections.append(connection)
+            task = asyncio.create_task(serve(connection))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
@@ -163,6 +178,7 @@ async def raw_server(
     try:
         yield server
     finally:
+        closing = True
         listener.close()
         for task in list(tasks):
             task.cancel()

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 from _chat import answers, client_of, settle, stalling
-from _rawserver import STREAM_HEAD, RawConnection, chunk, raw_server
+from _rawserver import SOON, STREAM_HEAD, RawConnection, chunk, raw_server
 from _replay import DONE, ROLE, STOP, http, said, sse, text
 
 from asyncllm import (
@@ -75,13 +75,13 @@ async def test_limits_hold_between_many_pieces() -> None:
     async def script(connection: RawConnection) -> None:
         await connection.request()
         await connection.send(STREAM_HEAD, chunk(sse(ROLE)))
-        for _ in range(12):
+        for _ in range(40):
             await asyncio.sleep(0.02)
             await connection.send(chunk(sse(text("x"))))
         await connection.send(chunk(sse(STOP, DONE)), b"0\r\n\r\n")
 
-    async with raw_server(script) as server, client_of(server, timeout=Timeout(inter_token=0.15)) as client:
-        assert (await client.complete("Hi")).text == "x" * 12
+    async with raw_server(script) as server, client_of(server, timeout=Timeout(inter_token=0.5)) as client:
+        assert (await client.complete("Hi")).text == "x" * 40
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ async def test_an_endless_error_body_is_not_read_to_its_end() -> None:
     async with raw_server(script) as server, client_of(server) as client:
         with pytest.raises(ServerError):
             await client.complete("Hi")
-        await server.connections[0].gone(0.5)
+        await (await server.accepted()).gone(SOON)
 
 
 async def test_cancelling_while_an_error_body_is_read() -> None:
@@ -173,7 +173,7 @@ async def test_cancelling_while_an_error_body_is_read() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await server.connections[0].gone(0.05)
+        await (await server.accepted()).gone(SOON)
 
 
 @pytest.mark.req("A10")
@@ -331,7 +331,7 @@ async def test_cancel_closes_what_only_an_await_can_close() -> None:
                 if how == "cancel":
                     stream.cancel()
                 del stream
-                await server.connections[0].gone(0.5)
+                await (await server.accepted()).gone(SOON)
 
 
 def test_under_another_kind_of_loop() -> None:

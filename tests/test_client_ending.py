@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from _chat import answers, client_of, settle, stalling
-from _rawserver import STREAM_HEAD, RawConnection, chunk, raw_server, raw_server_thread
+from _rawserver import SOON, STREAM_HEAD, RawConnection, chunk, raw_server, raw_server_thread
 from _replay import DONE, ROLE, STOP, chunk_of, http, said, sse, text
 
 from asyncllm import (
@@ -28,9 +28,6 @@ from asyncllm import (
 )
 from asyncllm.backends import _http_source
 
-SOON = 0.05
-"""Seconds within which a server must see the connection go (H1)."""
-
 ENDLESS = Timeout(first_token=30, inter_token=30, total=60)
 
 
@@ -40,20 +37,20 @@ ENDLESS = Timeout(first_token=30, inter_token=30, total=60)
 @pytest.mark.req("H9")
 async def test_no_first_token() -> None:
     """Headers and a role chunk are not a token: FirstTokenTimeout."""
-    async with stalling(ROLE) as server, client_of(server, timeout=Timeout(first_token=0.05)) as client:
+    async with stalling(ROLE) as server, client_of(server, timeout=Timeout(first_token=0.2)) as client:
         with pytest.raises(FirstTokenTimeout) as caught:
             await client.stream("Hi")
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
     assert caught.value.retryable
 
 
 @pytest.mark.req("H9")
 async def test_no_headers() -> None:
     """A server that accepts and says nothing at all: FirstTokenTimeout."""
-    async with stalling(head=b"") as server, client_of(server, timeout=Timeout(first_token=0.05)) as client:
+    async with stalling(head=b"") as server, client_of(server, timeout=Timeout(first_token=0.2)) as client:
         with pytest.raises(FirstTokenTimeout):
             await client.stream("Hi")
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
 
 
 @pytest.mark.req("H9")
@@ -63,7 +60,7 @@ async def test_silence_in_the_middle() -> None:
         stream = await client.stream("Hi")
         with pytest.raises(InterTokenTimeout) as caught:
             [event async for event in stream]
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
     assert caught.value.partial is not None
     assert caught.value.partial.text == "Hel"
 
@@ -72,13 +69,13 @@ async def test_silence_in_the_middle() -> None:
 async def test_total_covers_retries_and_waits() -> None:
     """The total limit breaks into a wait before a retry as into a read."""
     busy = http(b"{}", status="429 X", headers="retry-after: 60\r\n")
-    async with answers(busy) as server, client_of(server, retry=3, timeout=0.05) as client:
+    async with answers(busy) as server, client_of(server, retry=3, timeout=0.2) as client:
         with pytest.raises(TotalTimeout):
             await client.stream("Hi")
-    async with stalling(ROLE, text("a")) as server, client_of(server, timeout=0.05) as client:
+    async with stalling(ROLE, text("a")) as server, client_of(server, timeout=0.2) as client:
         with pytest.raises(TotalTimeout) as caught:
             await client.complete("Hi")
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
     assert isinstance(caught.value, LLMTimeoutError)
     assert not caught.value.retryable
 
@@ -120,9 +117,9 @@ async def test_a_slow_consumer_is_not_a_silent_model() -> None:
         await release.wait()
         await connection.send(chunk(sse(text("b"), STOP, DONE)), b"0\r\n\r\n")
 
-    async with raw_server(script) as server, client_of(server, timeout=Timeout(inter_token=0.05)) as client:
+    async with raw_server(script) as server, client_of(server, timeout=Timeout(inter_token=0.2)) as client:
         stream = await client.stream("Hi")
-        await asyncio.sleep(0.12)  # the consumer's own time: more than twice the limit
+        await asyncio.sleep(0.5)  # the consumer's own time: more than twice the limit
         release.set()
         assert (await stream.reply()).text == "ab"
 
@@ -133,7 +130,7 @@ async def test_a_tail_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_http_source, "TAIL_GRACE", 0.05)
     async with stalling(ROLE, text("ok"), STOP, ": heartbeat\n\n") as server, client_of(server) as client:
         reply = await client.complete("Hi")
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
     assert (reply.text, reply.finish_reason) == ("ok", "stop")
 
 
@@ -263,7 +260,7 @@ async def cancelled(client: Client, times: int) -> None:
 
 async def timeout_block(client: Client) -> None:
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.02):
+        async with asyncio.timeout(0.2):
             await client.complete("Hi")
 
 
@@ -291,10 +288,10 @@ async def close_client(client: Client) -> None:
     ],
 )
 async def test_leaving_early_closes_the_connection(leave: Callable[[Client], object]) -> None:
-    """However a stream is left, the server sees its connection go within 50 ms."""
+    """However a stream is left, the server sees its connection go at once."""
     async with stalling(ROLE, text("a")) as server, client_of(server, timeout=ENDLESS) as client:
         await leave(client)  # type: ignore[misc]
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
         assert server.opened == 1
 
 
@@ -314,7 +311,7 @@ async def test_aclose_from_another_task_ends_the_iteration() -> None:
         assert [type(event).__name__ for event in events] == ["StreamStart", "TextDelta"]
         assert stream.closed
         assert task.cancelling() == 0
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
         with pytest.raises(IncompleteStreamError) as caught:
             await stream.reply()
     assert caught.value.partial is not None

@@ -9,7 +9,7 @@ import httpx2
 import openai
 import pytest
 from _chat import answers, bodies, client_of, error_answer, stalling
-from _rawserver import RawServer
+from _rawserver import SOON, RawServer
 from _replay import ROLE, http, said, sse, text
 
 from asyncllm import (
@@ -268,7 +268,7 @@ async def test_own_http_client_closes_early_too() -> None:
         async with client_of(server, http_client=own) as client:
             async with client.stream("Hi") as stream:
                 await anext(stream)
-            await server.connections[0].gone(0.2)
+            await (await server.accepted()).gone(SOON)
 
 
 async def test_own_transport_without_sockets() -> None:
@@ -339,7 +339,7 @@ async def test_own_openai_client_closes_early() -> None:
         async with Client("openai/gpt-5", http_client=own) as client:
             async with client.stream("Hi") as stream:
                 await anext(stream)
-            await server.connections[0].gone(0.2)
+            await (await server.accepted()).gone(SOON)
 
 
 def test_a_client_of_another_kind_is_refused() -> None:

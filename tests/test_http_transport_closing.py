@@ -8,14 +8,13 @@ import random
 
 import httpx2
 import pytest
-from _rawserver import STREAM_END, STREAM_HEAD, RawConnection, answering, chunk, raw_server, response
+from _rawserver import SOON, STREAM_END, STREAM_HEAD, RawConnection, answering, chunk, raw_server, response
 
 from asyncllm.transports import _http1
 from asyncllm.transports._http import FastTransport
 from asyncllm.transports._http1 import ResponseStream
 from asyncllm.transports._pool import PoolCounts
 
-SOON = 0.05  # H1: the server learns of it within 50 ms
 NONE = PoolCounts(0, 0, 0)
 
 HANGING = answering(STREAM_HEAD + chunk(b"first"))
@@ -56,7 +55,7 @@ async def test_leaving_mid_stream_closes_at_once(way: str) -> None:
             stream.abort()
         else:
             del stream
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
         assert transport.counts == NONE
 
 
@@ -67,7 +66,7 @@ async def test_breaking_out_of_a_client_stream_closes_at_once() -> None:
         async with client.stream("GET", server.url) as reply:
             async for _ in reply.aiter_bytes():
                 break
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
 
 
 async def test_dropping_a_response_in_another_thread() -> None:
@@ -75,7 +74,7 @@ async def test_dropping_a_response_in_another_thread() -> None:
     async with raw_server(HANGING) as server, FastTransport() as transport:
         box = [await open_stream(transport, server.url)]
         await asyncio.to_thread(box.clear)
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
         assert transport.counts == NONE
 
 
@@ -90,7 +89,7 @@ async def test_aclose_from_another_task_wakes_the_reader() -> None:
         for _ in range(2):
             with pytest.raises(httpx2.ReadError, match="closed before its end"):
                 await (reader if not reader.done() else anext(stream))
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
 
 
 async def test_one_reader_at_a_time() -> None:
@@ -135,7 +134,7 @@ async def test_cancel(wire: bytes, cancels: int) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert transport.counts == NONE
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
 
 
 async def test_cancel_in_the_tick_of_the_answer() -> None:
@@ -271,7 +270,7 @@ async def test_finish_closes_what_cannot_be_reused() -> None:
     head = STREAM_HEAD[:-2] + b"connection: close\r\n\r\n"
     async with raw_server(answering(head + chunk(b"first"))) as server, FastTransport() as transport:
         (await open_stream(transport, server.url)).finish()
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
 
 
 async def test_finish_resumes_a_paused_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +307,7 @@ async def test_closing_the_transport_ends_everything() -> None:
         await transport.aclose()
         with pytest.raises(httpx2.ReadError, match="was closed"):
             await reader
-        await server.connections[0].gone(SOON)
+        await (await server.accepted()).gone(SOON)
         assert transport.counts == NONE
 
 
