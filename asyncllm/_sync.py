@@ -22,6 +22,9 @@ Output = TypeVar("Output")
 READ_AHEAD = 64
 """Batches that may wait for a slow consumer before the loop stops reading."""
 
+ROOM_AT = READ_AHEAD // 2
+"""Batches left at which it reads on."""
+
 
 class _LoopThread:
     """An event loop in a thread of its own, started when it is first needed."""
@@ -145,17 +148,23 @@ class _HandOver:
             async for batch in stream.batches():
                 self.queue.put(batch)
                 if self.queue.qsize() >= READ_AHEAD:
-                    self._room.clear()
-                    self._full = True
-                    await self._room.wait()
+                    await self._wait_for_room()
         except LLMError:
             pass  # the stream keeps it
         finally:
             self.queue.put(None)
 
+    async def _wait_for_room(self) -> None:
+        """The consumer may empty the queue at any point here, so its size counts only once `_full` tells it to say so."""
+        self._room.clear()
+        self._full = True
+        if self.queue.qsize() > ROOM_AT:
+            await self._room.wait()
+        self._full = False
+
     def take(self) -> list[StreamEvent] | None:
         batch = self.queue.get()
-        if self._full and self.queue.qsize() <= READ_AHEAD // 2:
+        if self._full and self.queue.qsize() <= ROOM_AT:
             self._full = False
             self._loop.call_soon_threadsafe(self._room.set)
         return batch

@@ -26,7 +26,7 @@ from asyncllm import (
     TextDelta,
     check_order,
 )
-from asyncllm._sync import READ_AHEAD
+from asyncllm._sync import READ_AHEAD, ROOM_AT, _HandOver
 
 
 async def hello(connection: RawConnection) -> None:
@@ -158,6 +158,22 @@ def test_a_slow_consumer_loses_nothing() -> None:
         assert hand_over.queue.qsize() <= READ_AHEAD + 1
         events = [first, *stream]
     assert sum(isinstance(event, TextDelta) for event in events) == 3000
+
+
+async def test_a_consumer_that_is_faster_than_the_bound_is_not_waited_for() -> None:
+    """The queue is emptied just after it was found full: nobody would say that there is room, so nobody may wait for it."""
+    hand_over = _HandOver(asyncio.get_running_loop())
+    async with asyncio.timeout(PATIENCE):
+        await hand_over._wait_for_room()
+    for _ in range(READ_AHEAD):
+        hand_over.queue.put([])
+    waiting = asyncio.create_task(hand_over._wait_for_room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    for _ in range(READ_AHEAD - ROOM_AT):
+        hand_over.take()
+    async with asyncio.timeout(PATIENCE):
+        await waiting
 
 
 def test_many_threads_share_a_client() -> None:

@@ -13,6 +13,7 @@ from .._version import __version__
 from ..events import ConnectionFailedError, ConnectTimeout, InvalidRequestError, LLMError, LLMTimeoutError, ServerError
 from ..protocols import Encoded, Timeout
 from ..transports import FastTransport, ResponseStream, origin_of
+from ._credentials import auth_headers
 
 ERROR_BODY_LIMIT = 65536
 
@@ -113,8 +114,7 @@ class HTTPCarrier:
 
     async def send(self, encoded: Encoded, token: str, headers: Mapping[str, str], timeout: Timeout) -> Answer:
         sent = {"accept": "application/json, text/event-stream", "content-type": "application/json", **encoded.headers}
-        if token:
-            sent[self._auth_header] = f"Bearer {token}" if self._auth_header == "authorization" else token
+        sent.update(auth_headers(self._auth_header, token))
         sent.update(headers)
         http = self._http()
         if isinstance(http, httpx2.AsyncClient):

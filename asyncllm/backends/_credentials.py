@@ -76,6 +76,13 @@ class Credentials:
         raise AuthenticationError(f"no key for {self._provider}: {how}", provider=self._provider)
 
 
+def auth_headers(header: str, token: str) -> dict[str, str]:
+    """The header that carries a token: "Bearer" goes with `authorization` alone. None for no token."""
+    if not token:
+        return {}
+    return {header: f"Bearer {token}" if header == "authorization" else token}
+
+
 def _header_safe(key: str, provider: str) -> str:
     key = key.strip()
     if not key.isascii() or not key.isprintable():

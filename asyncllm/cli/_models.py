@@ -9,6 +9,7 @@ import msgspec
 
 from ..backends import VENDORS, HTTPBackend, Settings, make_backend
 from ..backends._carrier import transport_failure
+from ..backends._credentials import auth_headers
 from ..events import InvalidRequestError, ProtocolError
 from ..protocols import classify_response
 from ..transports import http_client
@@ -32,15 +33,9 @@ async def list_models(provider: str, *, base_url: str | None = None, api_key: st
         backend, _ = make_backend(f"{provider}/-", settings)
         if provider == "demo" or not isinstance(backend, HTTPBackend):
             raise InvalidRequestError(f"{provider} has no list of models at a base URL")
-        headers = _authorization(backend.name, await backend.credentials.token())
+        auth_header = next((vendor.auth_header for vendor in VENDORS if vendor.name == backend.name), "authorization")
+        headers = auth_headers(auth_header, await backend.credentials.token())
         return await _ask(client, backend.name, backend.where, headers)
-
-
-def _authorization(provider: str, token: str) -> dict[str, str]:
-    header = next((vendor.auth_header for vendor in VENDORS if vendor.name == provider), "authorization")
-    if not token:
-        return {}
-    return {header: f"Bearer {token}" if header == "authorization" else token}
 
 
 async def _ask(client: httpx2.AsyncClient, provider: str, base_url: str, headers: Mapping[str, str]) -> list[str]:
