@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypedDict, cast, get_args
 
 import msgspec
@@ -88,33 +89,24 @@ def timeout_from(given: float | Timeout | None) -> Timeout:
 
 def request_from(model: str, given: Input, options: CallOptions) -> tuple[Request, OutputSpec | None]:
     """The Request of one call, and how its output is read. Raises :class:`InvalidRequestError` for what makes no sense."""
-    unknown = sorted(set(options) - NAMES)
-    if unknown:
-        raise InvalidRequestError(
-            f"unknown option {', '.join(unknown)}; there are {', '.join(sorted(NAMES))} (others go in extra_body=)"
-        )
-    wanted = options.get("output")
-    output = OutputSpec(wanted) if wanted is not None else None
-    stop = options.get("stop") or ()
-    fields: dict[str, Any] = {
-        "model": model,
-        "messages": messages_from(given),
-        "system": options.get("system"),
-        "tools": tuple(_tool(tool, at) for at, tool in enumerate(options.get("tools") or ())),
-        "tool_choice": options.get("tool_choice"),
-        "output": output.request if output is not None else None,
-        "max_tokens": _whole("max_tokens", options.get("max_tokens"), least=1),
-        "temperature": _number("temperature", options.get("temperature"), 0, 2),
-        "top_p": _number("top_p", options.get("top_p"), 0, 1),
-        "stop": (stop,) if isinstance(stop, str) else tuple(stop),
-        "seed": _whole("seed", options.get("seed")),
-        "reasoning": _reasoning(options.get("reasoning")),
-        "extra_body": _mapping("extra_body", options.get("extra_body")),
-        "extra_headers": headers_from(options.get("extra_headers")),
-        "timeout": timeout_from(options["timeout"]) if "timeout" in options else Timeout(),
-        "raw": bool(options.get("raw")),
-    }
-    return Request(**fields), output
+    output: OutputSpec | None = None
+    fields: dict[str, Any] = {}
+    for name, value in options.items():
+        if name == "output":
+            output = OutputSpec(value) if value is not None else None
+        elif (check := _CHECKS.get(name)) is not None:
+            fields[name] = check(value)
+        else:
+            unknown = ", ".join(sorted(set(options) - NAMES))
+            known = ", ".join(sorted(NAMES))
+            raise InvalidRequestError(f"unknown option {unknown}; there are {known} (others go in extra_body=)")
+    if output is not None:
+        fields["output"] = output.request
+    return Request(model=model, messages=messages_from(given), **fields), output
+
+
+def _tools(tools: Sequence[object] | None) -> tuple[Tool, ...]:
+    return tuple(_tool(tool, at) for at, tool in enumerate(tools or ()))
 
 
 def _tool(tool: object, at: int) -> Tool:
@@ -179,3 +171,29 @@ def headers_from(value: object) -> Mapping[str, str]:
         if not good or not text.isascii():  # the value may be a secret: it is not shown
             raise InvalidRequestError(f"extra_headers: {name!r} or its value is not printable ASCII text")
     return {name.lower(): text for name, text in value.items()}
+
+
+def _stop(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def _as_is(value: object) -> object:
+    return value
+
+
+_CHECKS: dict[str, Callable[[Any], object]] = {
+    "system": _as_is,
+    "tools": _tools,
+    "tool_choice": _as_is,
+    "max_tokens": partial(_whole, "max_tokens", least=1),
+    "temperature": partial(_number, "temperature", low=0, high=2),
+    "top_p": partial(_number, "top_p", low=0, high=1),
+    "stop": _stop,
+    "seed": partial(_whole, "seed"),
+    "reasoning": _reasoning,
+    "extra_body": partial(_mapping, "extra_body"),
+    "extra_headers": headers_from,
+    "timeout": timeout_from,
+    "raw": bool,
+}
+"""What each option becomes in the Request: checked, and in its one form."""

@@ -12,7 +12,7 @@ import httpx2
 from .._version import __version__
 from ..events import ConnectionFailedError, ConnectTimeout, InvalidRequestError, LLMError, LLMTimeoutError, ServerError
 from ..protocols import Encoded, Timeout
-from ..transports import FastTransport, ResponseStream, origin_of
+from ..transports import FastTransport, IncomingResponse, ResponseStream, as_response, origin_of
 from ._credentials import auth_headers
 
 ERROR_BODY_LIMIT = 65536
@@ -31,19 +31,29 @@ class Answer:
     the body breaks. `headers` are case-insensitive.
     """
 
-    __slots__ = ("_response", "_stream", "headers", "read", "status")
+    __slots__ = ("_head", "_headers", "_response", "_stream", "read", "status")
 
-    def __init__(self, response: httpx2.Response) -> None:
-        self._response: httpx2.Response | None = response
-        self._stream: ResponseStream | None = response.extensions.get("asyncllm_stream")
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
+    def __init__(self, answer: ResponseStream | httpx2.Response) -> None:
+        stream = answer if isinstance(answer, ResponseStream) else answer.extensions.get("asyncllm_stream")
+        self._stream: ResponseStream | None = stream
+        self._response: httpx2.Response | None = None
+        self._headers: Mapping[str, str] | None = None
         self.read: Callable[[], Awaitable[bytes]]
-        if self._stream is not None and "content-encoding" not in response.headers:
-            self._response = None  # our transport: the stream is all that is needed, with nothing in between
-            self.read = self._stream.__anext__
+        if stream is not None and not _is_encoded(stream.head):  # our transport, with nothing in between
+            self._head = stream.head
+            self.status = self._head.status
+            self.read = stream.__anext__
         else:
+            response = self._response = as_response(answer) if isinstance(answer, ResponseStream) else answer
+            self._headers = response.headers
+            self.status = response.status_code
             self.read = response.aiter_bytes().__aiter__().__anext__
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        if self._headers is None:
+            self._headers = httpx2.Headers(self._head.headers)
+        return self._headers
 
     async def finish(self) -> None:
         """All that matters was read. The tail may still come: the connection is kept for reuse if it does."""
@@ -81,6 +91,10 @@ class Answer:
             self.abort()
             raise
         return b"".join(pieces)[:ERROR_BODY_LIMIT]
+
+
+def _is_encoded(head: IncomingResponse) -> bool:
+    return any(name.lower() == b"content-encoding" for name, _ in head.headers)
 
 
 _closing: set[asyncio.Task[None]] = set()

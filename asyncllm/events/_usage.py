@@ -66,22 +66,22 @@ _DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_
 
 def number(value: object) -> int | None:
     """A token count from what providers send: ints, floats, digit strings; a bool, None or nonsense is None."""
+    if value.__class__ is int:
+        return max(0, value)
     if isinstance(value, bool) or value is None:
         return None
-    if isinstance(value, int):
-        return max(0, value)
     try:
         return max(0, int(float(value)))  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return None
 
 
-def _first(names: tuple[str, ...], places: list[Mapping[str, object]]) -> int:
+def _first(names: tuple[str, ...], *places: Mapping[str, object]) -> int | None:
     for place in places:
         for name in names:
-            if (found := number(place.get(name))) is not None:
+            if name in place and (found := number(place[name])) is not None:
                 return found
-    return 0
+    return None
 
 
 def usage_from(
@@ -91,14 +91,14 @@ def usage_from(
 
     The two flags say what the provider leaves out of its totals. None if there is no known count in it.
     """
-    details = [place for name in _DETAILS if isinstance(place := raw.get(name), Mapping)]
-    if not any(number(raw.get(name)) is not None for name in (*_INPUT, *_OUTPUT, "total_tokens")):
+    given, made, total = _first(_INPUT, raw), _first(_OUTPUT, raw), number(raw.get("total_tokens"))
+    if given is None and made is None and total is None:
         return None
-    read = _first(_CACHE_READ, [raw, *details])
-    write = _first(_CACHE_WRITE, [raw, *details])
-    reasoning = _first(_REASONING, [*details, raw])
-    given, made = _first(_INPUT, [raw]), _first(_OUTPUT, [raw])
-    total = number(raw.get("total_tokens"))
+    details = [place for name in _DETAILS if isinstance(place := raw.get(name), Mapping)]
+    read = _first(_CACHE_READ, raw, *details) or 0
+    write = _first(_CACHE_WRITE, raw, *details) or 0
+    reasoning = _first(_REASONING, *details, raw) or 0
+    given, made = given or 0, made or 0
     if not made and not given and total:
         given = total
     cost = raw.get("cost", raw.get("estimated_cost"))

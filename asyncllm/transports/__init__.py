@@ -10,8 +10,9 @@ from ._sniff import SniffingFramer
 from ._sse import SSEFramer, encode_sse
 
 if TYPE_CHECKING:
-    from ._http import DEFAULT_LIMITS, FastTransport, fallback_reason, http_client, origin_of
+    from ._http import DEFAULT_LIMITS, FastTransport, as_response, fallback_reason, http_client, origin_of
     from ._http1 import ResponseStream
+    from ._http1_messages import IncomingResponse
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -19,17 +20,28 @@ __all__ = [
     "FastTransport",
     "Frame",
     "Framer",
+    "IncomingResponse",
     "JSONLinesFramer",
     "ResponseStream",
     "SSEFramer",
     "SniffingFramer",
+    "as_response",
     "encode_sse",
     "fallback_reason",
     "http_client",
     "origin_of",
 ]
 
-_HTTP = ("DEFAULT_LIMITS", "FastTransport", "ResponseStream", "fallback_reason", "http_client", "origin_of")
+_HTTP = (
+    "DEFAULT_LIMITS",
+    "FastTransport",
+    "IncomingResponse",
+    "ResponseStream",
+    "as_response",
+    "fallback_reason",
+    "http_client",
+    "origin_of",
+)
 
 
 def __getattr__(name: str) -> object:

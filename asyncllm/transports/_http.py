@@ -21,8 +21,20 @@ from urllib.request import getproxies
 import httpx2
 
 from ._http1 import Connection, Key, ResponseStream
-from ._http1_messages import MAX_HEADER_BYTES, OutgoingRequest, encode_post, encode_request
+from ._http1_messages import MAX_HEADER_BYTES, IncomingResponse, OutgoingRequest, encode_post, encode_request
 from ._pool import Pool, PoolCounts
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "FastTransport",
+    "IncomingResponse",
+    "ResponseStream",
+    "as_response",
+    "build_ssl_context",
+    "fallback_reason",
+    "http_client",
+    "origin_of",
+]
 
 logger = logging.getLogger("asyncllm.transports")
 
@@ -97,21 +109,22 @@ class FastTransport(httpx2.AsyncBaseTransport):
 
     async def post(
         self, origin: Key, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, timeouts: Timeouts
-    ) -> httpx2.Response:
-        """A POST without the work of httpx2's client and request (130 µs). `headers` include the host, not the length.
+    ) -> ResponseStream:
+        """A POST without the work of httpx2's client, request and response. `headers` include the host, not the length.
 
-        Raises httpx2's exceptions.
+        Returns when the head of the response is there. Raises httpx2's exceptions.
         """
         return await self._exchange(origin, encode_post(target, headers, body), timeouts, None)
 
     async def _handle(self, request: httpx2.Request) -> httpx2.Response:
         extensions = request.extensions
         origin = origin_of(request.url, extensions.get("sni_hostname"))
-        return await self._exchange(origin, encode_request(request), extensions.get("timeout") or {}, request)
+        stream = await self._exchange(origin, encode_request(request), extensions.get("timeout") or {}, request)
+        return as_response(stream)
 
     async def _exchange(
         self, key: Key, message: OutgoingRequest, timeouts: Timeouts, request: httpx2.Request | None
-    ) -> httpx2.Response:
+    ) -> ResponseStream:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop) or await self._add_pool(loop)
         connect = partial(self._connect, loop, pool, key, timeouts.get("connect"))
@@ -129,17 +142,7 @@ class FastTransport(httpx2.AsyncBaseTransport):
             logger.debug("%s had closed an idle connection: trying once more on a new one", key.address)
             connection = await pool.acquire(key, connect, timeouts.get("pool"), fresh=True)
             exchange = await connection.request(message, **exchange_options)
-        stream = ResponseStream(connection, exchange, request)
-        return httpx2.Response(
-            exchange.status,
-            headers=exchange.headers,
-            stream=stream,
-            extensions={
-                "http_version": exchange.http_version,
-                "reason_phrase": exchange.reason,
-                "asyncllm_stream": stream,
-            },
-        )
+        return ResponseStream(connection, exchange, request)
 
     async def _add_pool(self, loop: asyncio.AbstractEventLoop) -> Pool:
         """A pool for a loop seen for the first time: the moment to clear away those of loops that are closed."""
@@ -183,6 +186,21 @@ class FastTransport(httpx2.AsyncBaseTransport):
             self.fallback_reason = reason
             self._fallback = httpx2.AsyncHTTPTransport(verify=self._get_ssl_context(), limits=self._limits)
         return await self._fallback.handle_async_request(request)
+
+
+def as_response(stream: ResponseStream) -> httpx2.Response:
+    """What httpx2 makes of an answer: decoded content, and its kind of headers."""
+    head = stream.head
+    return httpx2.Response(
+        head.status,
+        headers=head.headers,
+        stream=stream,
+        extensions={
+            "http_version": head.http_version,
+            "reason_phrase": head.reason,
+            "asyncllm_stream": stream,
+        },
+    )
 
 
 def http_client(

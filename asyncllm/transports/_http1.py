@@ -353,6 +353,11 @@ class ResponseStream(httpx2.AsyncByteStream):
         self._exchange = exchange
         self._request = request
 
+    @property
+    def head(self) -> IncomingResponse:
+        """The status and the headers, as they came."""
+        return self._exchange
+
     def __aiter__(self) -> ResponseStream:
         return self
 
