@@ -10,7 +10,7 @@ import msgspec
 
 from ._output import OutputSpec
 from .events import Input, InvalidRequestError, Message
-from .protocols import ReasoningEffort, Request, Timeout, Tool
+from .protocols import CacheTTL, ReasoningEffort, Request, Timeout, Tool
 from .protocols.openai_chat import message_from_dict, tool_from_dict
 
 
@@ -25,7 +25,8 @@ class OptionsBesideOutput(TypedDict, total=False):
     top_p: float | None
     stop: str | Sequence[str] | None
     seed: int | None
-    reasoning: ReasoningEffort | None
+    reasoning: ReasoningEffort | int | None
+    cache: CacheTTL | None
     extra_body: Mapping[str, object]
     extra_headers: Mapping[str, str]
     timeout: float | Timeout | None
@@ -137,8 +138,17 @@ def _number(name: str, value: object, low: float, high: float) -> float | None:
 
 def _reasoning(value: object) -> object:
     efforts = get_args(ReasoningEffort)
-    if value is not None and value not in efforts:
-        raise InvalidRequestError(f"reasoning must be one of {', '.join(efforts)}, not {value!r}")
+    budget = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if value is not None and not budget and value not in efforts:
+        raise InvalidRequestError(
+            f"reasoning must be one of {', '.join(efforts)}, or a budget of tokens, not {value!r}"
+        )
+    return value
+
+
+def _cache(value: object) -> object:
+    if value is not None and value not in get_args(CacheTTL):
+        raise InvalidRequestError(f"cache must be '5m' or '1h', not {value!r}")
     return value
 
 
@@ -173,8 +183,11 @@ def headers_from(value: object) -> Mapping[str, str]:
     return {name.lower(): text for name, text in value.items()}
 
 
-def _stop(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value or ())
+def _stop(value: object) -> tuple[str, ...]:
+    stops = (value,) if isinstance(value, str) else () if value is None else value
+    if not isinstance(stops, list | tuple) or not all(isinstance(stop, str) for stop in stops):
+        raise InvalidRequestError(f"stop must be a string or a list of strings, not {value!r}")
+    return tuple(stops)
 
 
 def _as_is(value: object) -> object:
@@ -191,6 +204,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "stop": _stop,
     "seed": partial(_whole, "seed"),
     "reasoning": _reasoning,
+    "cache": _cache,
     "extra_body": partial(_mapping, "extra_body"),
     "extra_headers": headers_from,
     "timeout": timeout_from,

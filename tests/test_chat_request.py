@@ -252,7 +252,7 @@ def test_one_text_part_is_plain_text() -> None:
         Message("user", [ToolCall("c", "f", {})]),
         Message("user", [ToolResult("c", "f", "x")]),
         Message("system", [ToolCall("c", "f", {})]),
-        Message("assistant", [Image(url="x")]),
+        Message("assistant", [ToolResult("c", "f", "x")]),
         Message("tool", "text"),
         Message("tool", [Text("x")]),
     ],

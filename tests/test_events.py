@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncllm.events import (
+    Audio,
+    Citation,
     File,
     Finish,
     FinishReason,
@@ -58,21 +60,26 @@ json_values = st.recursive(
     max_leaves=5,
 )
 objects = st.dictionaries(texts, json_values, max_size=3)
-states = st.none() | st.builds(ProviderState, texts, objects)
-images = st.builds(Image, url=maybe, data=st.none() | st.binary(max_size=5), media_type=texts)
+states = st.none() | st.builds(ProviderState, texts, objects, st.booleans())
+data = st.none() | st.binary(max_size=5)
+images = st.builds(Image, url=maybe, data=data, media_type=texts, state=states)
 resets = st.none() | st.just(datetime(2026, 1, 2, tzinfo=UTC))
 limits = st.builds(RateLimitError, texts, reset_time=resets, retry_after=st.none() | st.floats(0, 99))
 errors: st.SearchStrategy[LLMError] = limits | st.builds(ServerError, texts, code=maybe, status=st.none() | numbers)
 EVENTS: dict[type, st.SearchStrategy[Any]] = {
     StreamStart: st.builds(StreamStart, texts, texts, texts, st.tuples(texts)),
-    TextDelta: st.builds(TextDelta, texts),
+    TextDelta: st.builds(TextDelta, texts, states),
     ReasoningDelta: st.builds(ReasoningDelta, texts, states),
     RefusalDelta: st.builds(RefusalDelta, texts),
     ToolCallDelta: st.builds(ToolCallDelta, numbers, texts, texts, texts),
-    ToolCall: st.builds(ToolCall, texts, texts, st.none() | objects, texts, maybe, states),
+    ToolCall: st.builds(ToolCall, texts, texts, st.none() | objects, texts, maybe, states, st.booleans()),
     ToolResult: st.builds(
-        ToolResult, texts, texts, texts | st.lists(st.builds(Text, texts) | images, max_size=3), st.booleans()
+        ToolResult, texts, texts, texts | st.lists(st.builds(Text, texts) | images, max_size=3), st.booleans(), states
     ),
+    Image: images,
+    Audio: st.builds(Audio, st.binary(max_size=5), texts, states),
+    File: st.builds(File, data, maybe, texts, texts, states),
+    Citation: st.builds(Citation, texts, texts, st.none() | numbers, st.none() | numbers, texts, st.none() | objects),
     Usage: st.builds(
         Usage,
         input_tokens=numbers,

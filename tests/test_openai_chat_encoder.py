@@ -48,7 +48,7 @@ NO_WORD = {"connection": "server_error", "unknown": "server_error", "max_output"
 
 def texts(*events: StreamEvent, **options: object) -> list[str]:
     encoder = ChatEncoder(model="m", id="chatcmpl-1", created=1, **options)  # type: ignore[arg-type]
-    return [text for event in events for text in encoder.encode(event)]
+    return [frame.data for event in events for frame in encoder.encode(event)]
 
 
 def chunks(*events: StreamEvent, **options: object) -> list[dict[str, object]]:
@@ -101,7 +101,7 @@ def test_stream_start_names_model_and_id() -> None:
     first, second = chunks(StreamStart("gpt-x", "chatcmpl-9"), TextDelta("a"))
     assert (first["model"], first["id"]) == (second["model"], second["id"]) == ("gpt-x", "chatcmpl-9")
     assert chunks(StreamStart(""))[0]["model"] == "m"
-    assert json.loads(ChatEncoder(model="m").encode(TextDelta("a"))[0])["id"].startswith("chatcmpl-")
+    assert json.loads(ChatEncoder(model="m").encode(TextDelta("a"))[0].data)["id"].startswith("chatcmpl-")
 
 
 def test_reasoning_and_refusal_have_their_own_fields() -> None:
@@ -178,7 +178,7 @@ def test_the_finish_reason_is_the_raw_word_or_ours(finish: Finish, word: str) ->
 def test_nothing_follows_the_end() -> None:
     """After Finish or StreamError every event is ignored, and an error is followed by no [DONE]."""
     encoder = ChatEncoder(model="m")
-    assert encoder.encode(Finish("stop"))[-1] == "[DONE]"
+    assert encoder.encode(Finish("stop"))[-1].data == "[DONE]"
     assert encoder.done
     assert encoder.encode(TextDelta("late")) == []
     (only,) = texts(StreamError(OverloadedError("busy")), Finish("stop"))

@@ -7,9 +7,10 @@ from ._interrupt import Interrupt, Interrupted
 from ._registry import Settings, make_backend, providers
 from ._retry import Failover, Retry, RetryPolicy
 from ._timed import Timed
-from ._vendors import VENDORS, Vendor
+from ._vendors import SPECIALS, VENDORS, Special, Vendor
 
 __all__ = [
+    "SPECIALS",
     "VENDORS",
     "Backend",
     "Credentials",
@@ -21,6 +22,7 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "Settings",
+    "Special",
     "Timed",
     "TokenProvider",
     "Vendor",

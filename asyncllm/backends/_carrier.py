@@ -134,23 +134,28 @@ class HTTPCarrier:
         if isinstance(http, httpx2.AsyncClient):
             limits = httpx2.Timeout(timeout.idle, connect=timeout.connect)
             url = self._url.copy_with(raw_path=self._target(encoded.path))
-            request = http.build_request("POST", url, content=encoded.body, headers=sent, timeout=limits)
+            request = http.build_request(encoded.method, url, content=encoded.body, headers=sent, timeout=limits)
             return Answer(await http.send(request, stream=True))
-        return await self._post(http, encoded, sent, timeout)
+        return await self._send(http, encoded, sent, timeout)
 
-    async def _post(self, transport: FastTransport, encoded: Encoded, sent: dict[str, str], timeout: Timeout) -> Answer:
+    async def _send(self, transport: FastTransport, encoded: Encoded, sent: dict[str, str], timeout: Timeout) -> Answer:
         lines = [(b"host", self._url.netloc), (b"user-agent", _USER_AGENT)]
         lines += [(name.encode("ascii"), value.encode("ascii")) for name, value in sent.items()]
         limits = {"connect": timeout.connect, "read": timeout.idle, "write": timeout.idle}
         target = self._target(encoded.path)
-        return Answer(await transport.post(self._origin, target, lines, encoded.body, timeouts=limits))
+        method = encoded.method.encode("ascii")
+        return Answer(await transport.send(self._origin, method, target, lines, encoded.body, timeouts=limits))
 
     def _target(self, path: str) -> bytes:
-        """The path of a request, below the base URL's own; its query, if it has one, stays at the end."""
+        """The path of a request, below the base URL's own; the queries of both are joined."""
         target = self._targets.get(path)
         if target is None:
-            base, mark, query = self._url.raw_path.partition(b"?")
-            target = self._targets[path] = base.rstrip(b"/") + path.encode("ascii") + mark + query
+            base, _, base_query = self._url.raw_path.partition(b"?")
+            own, _, query = path.encode("ascii").partition(b"?")
+            queries = b"&".join(filter(None, (query, base_query)))
+            target = base.rstrip(b"/") + own + (b"?" + queries if queries else b"")
+            if len(self._targets) < 100:
+                self._targets[path] = target
         return target
 
     async def aclose(self) -> None:

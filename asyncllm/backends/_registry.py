@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from ..events import InvalidRequestError
-from ..protocols.openai_chat import ChatCodec, ChatQuirks
+from ..protocols import Codec
 from ._backend import Backend
 from ._credentials import Credentials, TokenProvider
 from ._http import HTTPBackend
-from ._vendors import BY_NAME, VENDORS, Vendor
+from ._vendors import BY_NAME, SPECIAL_BY_NAME, SPECIALS, VENDORS, Vendor
 
 if TYPE_CHECKING:
     import httpx2
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
     from ..transports import FastTransport
     from ._carrier import Carrier
 
+Q = TypeVar("Q", bound=msgspec.Struct)
+
 COMPATIBLE = Vendor(name="openai-compatible", base_url="", default_key="")
 """Any server of the chat wire at a base URL of one's own."""
-
-OTHERS = ("demo",)
-"""Providers that are not rows."""
 
 
 class Settings(msgspec.Struct, kw_only=True):
@@ -54,10 +54,10 @@ def make_backend(spec: str, settings: Settings) -> tuple[Backend, str]:
         provider, model = COMPATIBLE.name, spec
     if not model:
         raise InvalidRequestError(f"model {spec!r} names no model: write it as {provider}/<model>")
-    if provider == "demo":
-        from ._demo import demo_backend  # pulls in the embedded server
-
-        return demo_backend(settings), model
+    if (special := SPECIAL_BY_NAME.get(provider)) is not None:
+        module, _, function = special.home.partition(":")
+        backend: Backend = getattr(import_module(f".{module}", __package__), function)(settings)
+        return backend, model
     vendor = COMPATIBLE if provider == COMPATIBLE.name else BY_NAME.get(provider)
     if vendor is None:
         raise InvalidRequestError(_unknown(provider, model))
@@ -66,7 +66,8 @@ def make_backend(spec: str, settings: Settings) -> tuple[Backend, str]:
 
 def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
     options = dict(settings.options)
-    codec = ChatCodec(vendor.name, _quirks(vendor, options))
+    module = import_module(f"asyncllm.protocols.{vendor.wire}")  # only the wire that is spoken
+    codec: Codec = module.CODEC(vendor.name, _quirks(vendor, module.QUIRKS, options))
     sdk = settings.sdk_client
     if sdk is not None:
         where = str(sdk.base_url)
@@ -81,7 +82,7 @@ def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
             default=vendor.default_key,
         )
     if options:
-        known = sorted([*vendor.fields, *ChatQuirks.__struct_fields__])
+        known = sorted([*vendor.fields, *module.QUIRKS.__struct_fields__])
         raise InvalidRequestError(
             f"{vendor.name} knows no option {', '.join(sorted(options))}; it knows {', '.join(known)}"
         )
@@ -99,11 +100,11 @@ def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
     return HTTPBackend(vendor.name, codec, make_carrier, credentials, headers=settings.headers, where=where)
 
 
-def _quirks(vendor: Vendor, options: dict[str, object]) -> ChatQuirks:
+def _quirks(vendor: Vendor, kind: type[Q], options: dict[str, object]) -> Q:
     """The row's quirks, with those that the options set."""
-    given = {name: options.pop(name) for name in ChatQuirks.__struct_fields__ if name in options}
+    given = {name: options.pop(name) for name in kind.__struct_fields__ if name in options}
     try:
-        return msgspec.convert({**msgspec.structs.asdict(vendor.quirks), **given}, ChatQuirks)
+        return msgspec.convert({**vendor.quirks, **given}, kind)
     except msgspec.ValidationError as error:
         raise InvalidRequestError(f"backend option: {error}") from None
 
@@ -140,7 +141,7 @@ def _checked_url(url: str) -> str:
 
 def providers() -> list[str]:
     """The names of all providers, in alphabetical order."""
-    return sorted([*OTHERS, *(vendor.name for vendor in VENDORS)])
+    return sorted([*(special.name for special in SPECIALS), *(vendor.name for vendor in VENDORS)])
 
 
 def _example(model: str) -> str:
@@ -150,7 +151,7 @@ def _example(model: str) -> str:
 def _unknown(provider: str, model: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(provider, [*BY_NAME, *OTHERS], n=1, cutoff=0.5)
+    near = difflib.get_close_matches(provider, [*BY_NAME, *SPECIAL_BY_NAME], n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}/{model}?" if near else ""
     own = f"for a server of your own: {COMPATIBLE.name}/{model} with base_url="
     return f"no provider is named {provider!r}{hint} (known: {', '.join(providers())}; {own})"

@@ -1,19 +1,24 @@
-"""The vendors of the chat wire, as data. To add one: add a row, and a recording of its stream to the tests.
+"""The vendors, as data. To add one: add a row, and a recording of its stream to the tests.
 
 Sources: the providers' documentation and the quirks named beside the values. `unsure` names what rests on hearsay.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
-from ..protocols.openai_chat import ChatQuirks as Q
+Q = dict[str, object]
+"""Quirks by name: the fields of the `QUIRKS` of a wire."""
 
 
 class Vendor(Struct, frozen=True, kw_only=True):
-    """One OpenAI-compatible provider.
+    """One provider whose wire goes over HTTP.
 
     Attributes:
+        wire: the module of ``asyncllm.protocols`` whose codec it speaks.
+        quirks: where its dialect differs from the wire as it is documented.
         base_url: where its API is; `{field}` s are filled from backend options or the variables in `fields`.
         env: variables that may hold the key, in order.
         default_key: what is sent where no key is needed.
@@ -32,7 +37,8 @@ class Vendor(Struct, frozen=True, kw_only=True):
     fields: dict[str, tuple[str, ...]] = {}
     auth_header: str = "authorization"
     aliases: tuple[str, ...] = ()
-    quirks: Q = Q()
+    wire: str = "openai_chat"
+    quirks: Mapping[str, object] = {}
     local: bool = False
     default_model: str = ""
     unsure: tuple[str, ...] = ()
@@ -262,5 +268,29 @@ VENDORS: tuple[Vendor, ...] = (
     ),
     Vendor(name="baseten", base_url="https://inference.baseten.co/v1", env=("BASETEN_API_KEY",)),
 )
+
+
+class Special(Struct, frozen=True, kw_only=True):
+    """A provider that is code, not a row.
+
+    Attributes:
+        home: "module:function" of this package; the function takes :class:`Settings` and gives a backend.
+        where: what stands in the place of its address, in words.
+        env: variables that may hold its credentials.
+        extra: the extra of this package that it needs.
+    """
+
+    name: str
+    home: str
+    where: str
+    env: tuple[str, ...] = ()
+    key_needed: bool = False
+    extra: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+SPECIALS = (Special(name="demo", home="_demo:demo_backend", where="in this process"),)
+
+SPECIAL_BY_NAME = {name: special for special in SPECIALS for name in (special.name, *special.aliases)}
 
 BY_NAME: dict[str, Vendor] = {name: vendor for vendor in VENDORS for name in (vendor.name, *vendor.aliases)}

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..backends import VENDORS
+from ..backends import SPECIALS, VENDORS
 from ._terminal import colors_on
 
 WIDE = 240
@@ -35,7 +35,10 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def rows() -> list[Row]:
-    known = [Row("demo", (), None, False, "in this process", ())]
+    known = []
+    for special in SPECIALS:
+        found = next((name for name in special.env if os.environ.get(name)), None)
+        known.append(Row(special.name, special.env, found, special.key_needed, special.where, special.aliases))
     for vendor in VENDORS:
         found = next((name for name in vendor.env if os.environ.get(name)), None)
         url = next((f"from {name}" for name in vendor.base_url_env if os.environ.get(name)), vendor.base_url)

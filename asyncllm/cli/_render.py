@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..events import (
+    Audio,
+    Citation,
+    File,
+    Image,
     LLMError,
     ReasoningDelta,
     RefusalDelta,
@@ -84,6 +88,11 @@ class TextView:
                 screen.note(f"tool call: {name}({event.raw_arguments or event.arguments}){wrong}")
             case ToolResult(name=name, is_error=is_error):
                 screen.note(f"tool {'error' if is_error else 'result'}: {name}: {event.text}")
+            case Image() | Audio() | File():
+                kind = event.media_type if not isinstance(event, Audio) else event.format
+                screen.note(f"{type(event).__name__.lower()}: {kind}, {len(event.data or b'')} bytes")
+            case Citation(url=url, title=title):
+                screen.note(f"source: {' '.join(filter(None, (title, url)))}")
             case Retrying(attempt=attempt, delay=delay, error=error):
                 screen.note(f"{error}; retry {attempt} in {delay:.1f} s")
             case StreamStart(warnings=warnings):

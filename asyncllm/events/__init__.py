@@ -44,6 +44,7 @@ from ._messages import (
     ToolResult,
 )
 from ._stream import (
+    Citation,
     Finish,
     FinishReason,
     RawEvent,
@@ -67,6 +68,7 @@ __all__ = [
     "AuthenticationError",
     "BillingError",
     "CharacterJoiner",
+    "Citation",
     "ConnectTimeout",
     "ConnectionFailedError",
     "ContentBlockedError",

@@ -7,8 +7,9 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from ._messages import Message, Part, ProviderState, Reasoning, Text, ToolCall, ToolResult
+from ._messages import Audio, File, Image, Message, Part, ProviderState, Reasoning, Text, ToolCall, ToolResult
 from ._stream import (
+    Citation,
     Finish,
     FinishReason,
     RawEvent,
@@ -31,13 +32,15 @@ class Reply(Struct, Generic[Output], frozen=True, kw_only=True):
 
     `finish_reason` is None when the stream did not come to its end; `raw_finish_reason` is the provider's word.
     `usage` is None when the provider reported none; for a stream that broke it is an estimate, and marked so.
-    `message` is the assistant's turn, to be sent back as it is; `messages` is the conversation including it.
+    `tool_calls` are those that wait for their results; what the provider ran itself is among the parts of `message`, as are
+    images and files. `message` is the assistant's turn, to be sent back as it is; `messages` is the conversation including it.
     """
 
     text: str = ""
     reasoning: str = ""
     refusal: str | None = None
     tool_calls: list[ToolCall] = []
+    citations: list[Citation] = []
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     raw_finish_reason: str | None = None
@@ -66,7 +69,9 @@ class Fold:
     """Collects the events of a stream; :meth:`reply` may be asked at any time (seeds B8)."""
 
     __slots__ = (
+        "_citations",
         "_done",
+        "_executed",
         "_finish",
         "_half",
         "_joined",
@@ -89,6 +94,8 @@ class Fold:
         self._state: ProviderState | None = None
         self._refusal: list[str] = []
         self._half: dict[str, list[ToolCallDelta]] = {}  # calls begun and not yet said whole
+        self._executed: set[str] = set()  # calls of this step that the provider runs itself
+        self._citations: list[Citation] = []
         self._usage: Usage | None = None
         self._used: Usage | None = None  # by the steps that are over
         self._finish: Finish | None = None
@@ -101,6 +108,8 @@ class Fold:
                 if self._kind is not TextDelta:
                     self._end_part(TextDelta)
                 self._run.append(event.text)  # type: ignore[union-attr]
+                if event.state is not None:  # type: ignore[union-attr]
+                    self._keep(event.state)  # type: ignore[union-attr]
             else:
                 self.add(event)
         if len(self._run) > RUN:
@@ -116,13 +125,23 @@ class Fold:
                     self._end_part(ReasoningDelta)
                 self._run.append(text)
                 if state is not None:
-                    self._state = state if self._state is None else merge_state(self._state, state)
+                    self._keep(state)
             case ToolCallDelta():
                 self._half.setdefault(event.id, []).append(event)
             case ToolCall():
                 self._half.pop(event.id, None)
                 self._end_part(TextDelta)
                 self._parts.append(event)
+                if event.executed:
+                    self._executed.add(event.id)
+            case Image() | Audio() | File():
+                self._end_part(TextDelta)
+                self._parts.append(event)
+            case ToolResult() if event.id in self._executed:
+                self._end_part(TextDelta)
+                self._parts.append(event)
+            case Citation():
+                self._citations.append(event)
             case ToolResult():
                 self._end_step()
                 if self._done and self._done[-1].role == "tool":
@@ -145,7 +164,7 @@ class Fold:
         """The Reply so far. `before` is the conversation that was sent."""
         parts = [*self._parts, *self._open_part(), *(_cut(deltas) for deltas in self._half.values())]
         content: str | list[Part] = parts
-        if len(parts) == 1 and isinstance(only := parts[0], Text):
+        if len(parts) == 1 and isinstance(only := parts[0], Text) and only.state is None:
             content = only.text
         turn = Message("assistant", content or "")
         start = self._start or StreamStart("")
@@ -160,7 +179,8 @@ class Fold:
             text=text,
             reasoning=reasoning,
             refusal="".join(self._refusal) if self._refusal else None,
-            tool_calls=[part for part in parts if isinstance(part, ToolCall)],
+            tool_calls=[part for part in parts if isinstance(part, ToolCall) and not part.executed],
+            citations=list(self._citations),
             usage=usage,
             finish_reason=self._finish.reason if self._finish else None,
             raw_finish_reason=self._finish.raw if self._finish else None,
@@ -178,11 +198,16 @@ class Fold:
             self._joined, self._run = [text], []
         if self._kind is ReasoningDelta and (text or self._state is not None):
             return [Reasoning(text, self._state)]
-        return [Text(text)] if text else []
+        return [Text(text, self._state)] if text or self._state is not None else []
 
     def _end_part(self, following: type[TextDelta] | type[ReasoningDelta]) -> None:
         self._parts += self._open_part()
         self._joined, self._run, self._state, self._kind = [], [], None, following
+
+    def _keep(self, state: ProviderState) -> None:
+        self._state = state if self._state is None else merge_state(self._state, state)
+        if state.closes:
+            self._end_part(self._kind)
 
     def _end_step(self) -> None:
         """A new step begins: the turn so far becomes a message of the conversation."""
@@ -190,6 +215,8 @@ class Fold:
         if self._parts:
             self._done.append(Message("assistant", self._parts))
             self._parts = []
+        self._executed.clear()
+        self._citations = []
         if self._usage is not None:
             self._used = self._usage if self._used is None else self._used + self._usage
             self._usage = None
@@ -207,7 +234,7 @@ def merge_state(old: ProviderState, new: ProviderState) -> ProviderState:
     for key, value in new.data.items():
         held = data.get(key)
         data[key] = [*held, *value] if isinstance(held, list) and isinstance(value, list) else value
-    return ProviderState(new.provider, data)
+    return ProviderState(new.provider, data, new.closes)
 
 
 def fold(events: Iterable[StreamEvent]) -> Reply[object]:

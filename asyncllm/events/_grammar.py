@@ -2,7 +2,8 @@
 
     stream   := retrying* step (tool_result* step)* (stream_error)?
     step     := stream_start body* finish
-    body     := text | reasoning | refusal | tool_call_delta | tool_call | tool_result | usage | retrying
+    body     := text | reasoning | refusal | tool_call_delta | tool_call | tool_result | image | audio | file
+              | citation | usage | retrying
 
 A raw event may stand anywhere before the end; a stream error ends the stream wherever it stands. A stream without a
 Finish or a StreamError at its end is not a stream: it was cut, and somebody must have said so.
@@ -14,8 +15,9 @@ from collections.abc import Iterable
 from typing import Literal
 
 from ._errors import ProtocolError
-from ._messages import ToolCall, ToolResult
+from ._messages import Audio, File, Image, ToolCall, ToolResult
 from ._stream import (
+    Citation,
     Finish,
     RawEvent,
     ReasoningDelta,
@@ -31,7 +33,21 @@ from ._usage import Usage
 
 State = Literal["idle", "step", "finished", "failed"]
 
-_BODY = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta, ToolCall, ToolResult, Usage, Retrying, RawEvent)
+_BODY = (
+    TextDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    ToolCallDelta,
+    ToolCall,
+    ToolResult,
+    Image,
+    Audio,
+    File,
+    Citation,
+    Usage,
+    Retrying,
+    RawEvent,
+)
 
 ORDER: dict[State, dict[type, State]] = {
     "idle": {Retrying: "idle", RawEvent: "idle", StreamStart: "step", StreamError: "failed"},

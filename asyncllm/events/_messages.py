@@ -16,17 +16,20 @@ Role = Literal["system", "user", "assistant", "tool"]
 class ProviderState(Struct, frozen=True):
     """What a provider wants back verbatim: signatures, encrypted reasoning, its own field names.
 
-    It is echoed to a backend of the same `provider` and dropped for any other (quirks E3, E6, E9).
+    It is echoed to a backend of the same `provider` and dropped for any other (quirks E3, E6, E9). On a delta, `closes`
+    says that the part it rides on ends here: what follows of the same kind is another part.
     """
 
     provider: str
     data: Mapping[str, object]
+    closes: bool = False
 
 
 class Text(Struct, frozen=True, tag="text"):
     """A piece of text."""
 
     text: str
+    state: ProviderState | None = None
 
 
 class Image(Struct, frozen=True, tag="image"):
@@ -36,6 +39,7 @@ class Image(Struct, frozen=True, tag="image"):
     data: bytes | None = None
     media_type: str = "image/png"
     detail: Literal["auto", "low", "high"] | None = None
+    state: ProviderState | None = None
 
     @classmethod
     def from_file(cls, path: str | Path) -> Image:
@@ -53,6 +57,7 @@ class Audio(Struct, frozen=True, tag="audio"):
 
     data: bytes
     format: str = "wav"
+    state: ProviderState | None = None
 
 
 class File(Struct, frozen=True, tag="file"):
@@ -62,6 +67,7 @@ class File(Struct, frozen=True, tag="file"):
     file_id: str | None = None
     name: str = "file"
     media_type: str = "application/pdf"
+    state: ProviderState | None = None
 
     @property
     def as_url(self) -> str:
@@ -80,6 +86,8 @@ class ToolCall(Struct, frozen=True, tag="tool_call"):
 
     `arguments` is the parsed object, or None where `invalid` says why there is none: the JSON was cut, is not JSON, or is
     not an object. `raw_arguments` is what was sent. Never run a call whose `invalid` is set; tell the model instead.
+    `executed` marks a tool of the provider's own (a web search, a code sandbox), which it runs itself: its ToolResult, if it
+    has one, follows in the same step, and nothing is left to do.
     """
 
     id: str
@@ -88,15 +96,17 @@ class ToolCall(Struct, frozen=True, tag="tool_call"):
     raw_arguments: str = ""
     invalid: str | None = None
     state: ProviderState | None = None
+    executed: bool = False
 
 
 class ToolResult(Struct, frozen=True, tag="tool_result"):
-    """The answer to a call: an event in a tool loop, and the part that goes back to the model."""
+    """The answer to a call: an event in a tool loop or of a provider's own tool, and the part that goes back to the model."""
 
     id: str
     name: str
     content: str | list[Text | Image]
     is_error: bool = False
+    state: ProviderState | None = None
 
     @property
     def text(self) -> str:

@@ -6,14 +6,14 @@ is what most programs want.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
 from ._errors import LLMError, error_from_dict
-from ._messages import ProviderState, ToolCall, ToolResult
+from ._messages import Audio, File, Image, ProviderState, ToolCall, ToolResult
 from ._usage import Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
@@ -29,9 +29,10 @@ class StreamStart(Struct, frozen=True, tag="stream_start"):
 
 
 class TextDelta(Struct, frozen=True, gc=False, tag="text_delta"):
-    """A piece of the answer."""
+    """A piece of the answer. `state` rides on the Text part of the reply (text may then be empty)."""
 
     text: str
+    state: ProviderState | None = None
 
 
 class ReasoningDelta(Struct, frozen=True, gc=False, tag="reasoning_delta"):
@@ -54,6 +55,18 @@ class ToolCallDelta(Struct, frozen=True, gc=False, tag="tool_call_delta"):
     id: str
     name: str
     arguments: str
+
+
+class Citation(Struct, frozen=True, tag="citation"):
+    """A source of what was said. `start` and `end` are character offsets in the text of the step, where they are known;
+    `quote` is the source's own text, where it is given; `raw` is the provider's object."""
+
+    url: str = ""
+    title: str = ""
+    start: int | None = None
+    end: int | None = None
+    quote: str = ""
+    raw: Mapping[str, object] | None = None
 
 
 class Retrying(Struct, frozen=True, tag="retrying"):
@@ -91,6 +104,10 @@ StreamEvent = (
     | ToolCallDelta
     | ToolCall
     | ToolResult
+    | Image
+    | Audio
+    | File
+    | Citation
     | Usage
     | Retrying
     | Finish
@@ -127,7 +144,7 @@ def event_from_json(data: bytes | str) -> StreamEvent:
     return _decoder.decode(data)
 
 
-CONTENT = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta, ToolCall, ToolResult, Finish)
+CONTENT = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta, ToolCall, ToolResult, Image, Audio, File, Finish)
 """Events after which a call is no longer repeated: the caller has seen something of the answer."""
 
 

@@ -21,12 +21,14 @@ class FrameLike(Protocol):
 
 
 class Encoded(Struct, frozen=True):
-    """A request on its wire. `warnings` say what was adapted or left out, harmlessly."""
+    """A request on its wire. `path` follows the base URL and may have a query. `warnings` say what was adapted or left out,
+    harmlessly."""
 
     path: str
     body: bytes
     headers: Mapping[str, str] = {}
     warnings: tuple[str, ...] = ()
+    method: str = "POST"
 
 
 class Decoder(Protocol):

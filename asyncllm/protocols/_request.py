@@ -10,6 +10,7 @@ from msgspec import Struct
 from ..events import Message
 
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+CacheTTL = Literal["5m", "1h"]
 
 
 class Timeout(Struct, frozen=True):
@@ -62,7 +63,10 @@ class Request(Struct, frozen=True, kw_only=True):
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
-    reasoning: ReasoningEffort | None = None
+    reasoning: ReasoningEffort | int | None = None
+    """An effort, or a budget of tokens; each wire says it in its own way (see ``_reasoning``)."""
+    cache: CacheTTL | None = None
+    """Mark the prompt for the provider's cache, where that has to be asked for; elsewhere caching needs no asking."""
     extra_body: Mapping[str, object] = {}
     extra_headers: Mapping[str, str] = {}
     timeout: Timeout = Timeout()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..events import Finish, NotFoundError, OverloadedError, ReasoningDelta, StreamError, TextDelta, ToolCall
-from ..protocols.openai_chat._input import message_from_dict
+from ..protocols import Request
 from ._script import Answer, ReceivedRequest, Step, words
 from ._server import Server
 
@@ -38,26 +38,24 @@ async def demo_server(model: str | None = None, *, host: str = "127.0.0.1", port
 
 def demo_answer(request: ReceivedRequest, model: str | None = None) -> Answer:
     """The script of the demo models: the request's `model` says which, with or without `demo/`."""
-    body: Mapping[str, Any] = request.json
-    name = (model or str(body["model"])).removeprefix("demo/")
+    asked = request.asked
+    name = (model or asked.model).removeprefix("demo/")
     if f"demo/{name}" not in DEMO_MODELS:
         known = ", ".join(DEMO_MODELS)
         message = f"The model '{name}' does not exist here. There are: {known}"
         return Answer.error(NotFoundError(message, status=404, code="model_not_found"))
-    events: list[Step] = list(_events(name, body))
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    if isinstance(limit, int) and limit < len(events):
-        events = [*events[:limit], Finish("length")]
+    events: list[Step] = list(_events(name, asked))
+    if asked.max_tokens is not None and asked.max_tokens < len(events):
+        events = [*events[: asked.max_tokens], Finish("length")]
     return Answer(events, pace=SLOW_SECONDS if name == "slow" else WORD_SECONDS)
 
 
-def _events(name: str, body: Mapping[str, Any]) -> Iterator[Step]:
+def _events(name: str, asked: Request) -> Iterator[Step]:
     """One event a word, as a model has one a token."""
-    messages = [message_from_dict(message) for message in body["messages"]]
+    messages = asked.messages
     said = next((message.text for message in reversed(messages) if message.role == "user"), "")
-    schema = _output_schema(body)
-    if schema is not None:
-        text = json.dumps(example(schema))
+    if asked.output is not None:
+        text = json.dumps(example(asked.output.schema))
     elif name == "story":
         text = _STORY
     elif name == "reason":
@@ -67,11 +65,10 @@ def _events(name: str, body: Mapping[str, Any]) -> Iterator[Step]:
     elif name == "tool":
         if messages[-1].role == "tool":
             text = f"{_THIS_IS}The tool said: {_results(messages[-1].parts)}"
-        elif (tool := _first_tool(body)) is not None:
-            arguments = example(tool.get("parameters") or {})
-            yield ToolCall(
-                f"call_{len(messages)}", str(tool.get("name", "")), arguments if isinstance(arguments, dict) else {}
-            )
+        elif asked.tools and asked.tool_choice != "none":
+            tool = asked.tools[0]
+            arguments = example(tool.parameters)
+            yield ToolCall(f"call_{len(messages)}", tool.name, arguments if isinstance(arguments, dict) else {})
             return
         else:
             text = f"{_THIS_IS}No tool was offered, so there is none to call."
@@ -87,22 +84,6 @@ def _events(name: str, body: Mapping[str, Any]) -> Iterator[Step]:
 
 def _results(parts: Sequence[object]) -> str:
     return " ".join(str(getattr(part, "text", "")) for part in parts)
-
-
-def _output_schema(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The JSON Schema that the answer was asked to satisfy, if any."""
-    wanted = body.get("response_format")
-    inner = wanted.get("json_schema") if isinstance(wanted, Mapping) else None
-    schema = inner.get("schema") if isinstance(inner, Mapping) else None
-    return schema if isinstance(schema, Mapping) else None
-
-
-def _first_tool(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    tools = body.get("tools")
-    if not isinstance(tools, list) or not tools or body.get("tool_choice") == "none":
-        return None
-    function = tools[0].get("function") if isinstance(tools[0], Mapping) else None
-    return function if isinstance(function, Mapping) else None
 
 
 def example(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None, depth: int = 0) -> object:

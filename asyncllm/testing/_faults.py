@@ -9,14 +9,12 @@ A wrong content type or any other header needs no fault: `Answer(headers={"conte
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from typing import Literal, Protocol
 
 from ..events import LLMError
-from ..protocols.openai_chat._encode import error_text
-from ..transports import encode_sse
 from ._waits import Delay, Wait, Waitable
 
 Kind = Literal["chunk", "finish", "done", "comment", "body", "inserted"]
@@ -50,6 +48,7 @@ class Plan:
         lost: bytes that the content-length counts and that are not sent.
         before_head: what to wait for before anything is sent.
         end: `complete` as HTTP wants it; `fin` or `reset` without the end of the body; `truncated` inside a chunk.
+        error_frames: an error as the wire says it inside a stream.
         sizes: the sizes of the writes, in turn; None writes each frame by itself.
     """
 
@@ -61,6 +60,7 @@ class Plan:
     before_head: Waitable | None = None
     end: End = "complete"
     sizes: Iterator[int] | None = None
+    error_frames: Callable[[LLMError], list[bytes]] | None = None
 
     def after(self, events: int) -> int:
         """The position in `steps` right after so many events."""
@@ -85,7 +85,9 @@ class ErrorAfter:
     error: LLMError
 
     def apply(self, plan: Plan) -> None:
-        plan.steps[plan.after(self.events) :] = [Frame(encode_sse(error_text(self.error)), "inserted")]
+        if plan.error_frames is None:
+            raise ValueError("ErrorAfter is for an answer that is streamed")
+        plan.steps[plan.after(self.events) :] = [Frame(data, "inserted") for data in plan.error_frames(self.error)]
 
 
 @dataclass(frozen=True)

@@ -5,34 +5,35 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from inspect import isawaitable
 from itertools import pairwise
 from typing import Any
 
 from ..events import (
     Finish,
+    InvalidRequestError,
     LLMError,
     ReasoningDelta,
     StreamError,
     StreamEvent,
+    Text,
     TextDelta,
     ToolCall,
     ToolCallDelta,
+    ToolResult,
     Usage,
 )
-from ..protocols._classify import classify
-from ..protocols.openai_chat._encode import DONE, ChatEncoder, completion_body, error_body
-from ..transports import encode_sse
-from ._faults import Fault, Frame, Hold, Kind, Plan
+from ..protocols import Request, ServerSide, classify
+from ._faults import Fault, Frame, Hold, Plan
 from ._waits import Delay, Waitable
+from ._wires import CHAT, CONTENT_TYPES, FRAMES, wire, wire_of
 
 _SECRET_HEADERS = frozenset(
     {"authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie", "proxy-authorization"}
 )
 
 _STREAM_HEADERS = {
-    "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
     "x-accel-buffering": "no",
 }
@@ -55,6 +56,16 @@ class ReceivedRequest:
     json: Any = None
     keep_alive: bool = True
 
+    @property
+    def asked(self) -> Request:
+        """What the body asks for, whatever wire it came on. Raises :class:`asyncllm.InvalidRequestError`."""
+        path = self.path.partition("?")[0]
+        if not isinstance(self.json, Mapping):
+            raise InvalidRequestError(
+                "We could not parse the JSON body of your request: it must be a JSON object.", status=400
+            )
+        return (wire_of(path) or wire(CHAT)).read(path, self.json)
+
     def __repr__(self) -> str:
         shown = {name: "***" if name in _SECRET_HEADERS else value for name, value in self.headers.items()}
         path = re.sub(r"([?&]key=)[^&]*", r"\1***", self.path)
@@ -75,6 +86,7 @@ class Answer:
         body: exact bytes instead of events, or several pieces, each sent by itself, with barriers between them.
         chunked: with `body`, whether HTTP frames each piece as a chunk; else there is a content-length.
         has_head: with `body`, that it starts with the status line: nothing is added, and the connection ends after it.
+        failure: an HTTP error instead of an answer, in the form of the wire that the request came on.
     """
 
     events: Sequence[Step] = ()
@@ -87,6 +99,7 @@ class Answer:
     body: Sequence[bytes | Waitable] | None = None
     chunked: bool = False
     has_head: bool = False
+    failure: LLMError | None = None
 
     @classmethod
     def text(cls, text: str, *, reasoning: str = "", **options: Any) -> Answer:
@@ -113,11 +126,10 @@ class Answer:
         headers: Mapping[str, str] | None = None,
         **options: Any,
     ) -> Answer:
-        """An error instead of an answer, in OpenAI's form: a typed one, or the usual one of a status."""
+        """An error instead of an answer, in the form of the wire: a typed one, or the usual one of a status."""
         if error is None:
             error = classify({"error": {"message": message or f"scripted HTTP {status}"}}, status=status)
-        status, body, its_headers = error_body(error)
-        return cls(status=status, body=[body], headers={**its_headers, **(headers or {})}, **options)
+        return cls(failure=error, status=error.status or status, headers=headers or {}, **options)
 
     @classmethod
     def raw(
@@ -173,22 +185,32 @@ def words(text: str) -> list[str]:
     return re.findall(r"\s*\S+|\s+", text)
 
 
-def plan_response(answer: Answer, request: ReceivedRequest) -> Plan:
-    """Everything that will be sent for `answer`, faults included."""
-    if answer.status >= 400 and answer.body is None and not answer.events:
-        answer = replace(Answer.error(status=answer.status, headers=answer.headers), faults=answer.faults)
-    asked: Mapping[str, Any] = request.json if isinstance(request.json, Mapping) else {}
-    if answer.body is not None:
+def plan_response(answer: Answer, request: ReceivedRequest, asked: Request) -> Plan:
+    """Everything that will be sent for `answer`, faults included, on the wire that the request came on."""
+    path = request.path.partition("?")[0]
+    side = wire_of(path) or wire(CHAT)
+    body: Mapping[str, Any] = request.json if isinstance(request.json, Mapping) else {}
+    failure = answer.failure
+    if failure is None and answer.status >= 400 and answer.body is None and not answer.events:
+        failure = Answer.error(status=answer.status).failure
+    if failure is not None:
+        plan = _plan_error(failure, side)
+    elif answer.body is not None:
         plan = _plan_bytes(answer, answer.body)
-    elif answer.stream or (answer.stream is None and asked.get("stream") is True):
-        plan = _plan_stream(answer, asked)
+    elif answer.stream or (answer.stream is None and side.streamed(path, body)):
+        plan = _plan_stream(answer, side, asked, body)
     else:
-        plan = _plan_object(answer, asked)
+        plan = _plan_object(answer, side, asked)
     if plan.headers is not None:
         plan.headers |= {name.lower(): value for name, value in answer.headers.items()}
     for fault in answer.faults:
         fault.apply(plan)
     return plan
+
+
+def _plan_error(error: LLMError, side: ServerSide, holds: Sequence[Hold] = ()) -> Plan:
+    status, body, headers = side.error(error)
+    return Plan(status, dict(headers), [*holds, Frame(body, "body", 1)], chunked=False)
 
 
 def _plan_bytes(answer: Answer, body: Sequence[bytes | Waitable]) -> Plan:
@@ -203,42 +225,38 @@ def _plan_bytes(answer: Answer, body: Sequence[bytes | Waitable]) -> Plan:
     return Plan(answer.status, {}, steps, chunked=answer.chunked)
 
 
-def _plan_stream(answer: Answer, asked: Mapping[str, Any]) -> Plan:
-    options = asked.get("stream_options")
-    include_usage = isinstance(options, Mapping) and options.get("include_usage") is True
-    encoder = ChatEncoder(model=str(asked.get("model", "")), include_usage=include_usage)
+def _plan_stream(answer: Answer, side: ServerSide, asked: Request, body: Mapping[str, Any]) -> Plan:
+    encoder = side.encoder(asked, body)
+    as_bytes = FRAMES[side.framing]
     steps: list[Frame | Hold] = []
     said = 0
     for event in _paced(answer, asked):
         if isinstance(event, Hold):
             steps.append(event)
             continue
-        texts = encoder.encode(event)
-        said += bool(texts)
-        for text in texts:
-            steps.append(Frame(encode_sse(text), _kind(event, text), said))
-    return Plan(answer.status, dict(_STREAM_HEADERS), steps)
+        frames = encoder.encode(event)
+        said += bool(frames)
+        steps += [Frame(as_bytes(frame), frame.kind, said) for frame in frames]
+
+    def error_frames(error: LLMError) -> list[bytes]:
+        return [as_bytes(frame) for frame in side.encoder(asked, body).encode(StreamError(error))]
+
+    headers = {"content-type": CONTENT_TYPES[side.framing], **_STREAM_HEADERS}
+    return Plan(answer.status, headers, steps, error_frames=error_frames)
 
 
-def _kind(event: StreamEvent, text: str) -> Kind:
-    if text == DONE:
-        return "done"
-    return "finish" if isinstance(event, Finish) and '"finish_reason":"' in text else "chunk"
-
-
-def _plan_object(answer: Answer, asked: Mapping[str, Any]) -> Plan:
-    status, headers = answer.status, {"content-type": "application/json"}
+def _plan_object(answer: Answer, side: ServerSide, asked: Request) -> Plan:
     steps = list(_paced(answer, asked))
-    holds: list[Frame | Hold] = [step for step in steps if isinstance(step, Hold)]
+    holds = [step for step in steps if isinstance(step, Hold)]
     events = [step for step in steps if not isinstance(step, Hold)]
     try:
-        body = completion_body(events, model=str(asked.get("model", "")))
+        body = side.body(events, asked)
     except LLMError as error:
-        status, body, headers = error_body(error)
-    return Plan(status, headers, [*holds, Frame(body, "body", 1)], chunked=False)
+        return _plan_error(error, side, holds)
+    return Plan(answer.status, {"content-type": "application/json"}, [*holds, Frame(body, "body", 1)], chunked=False)
 
 
-def _paced(answer: Answer, asked: Mapping[str, Any]) -> Iterator[StreamEvent | Hold]:
+def _paced(answer: Answer, asked: Request) -> Iterator[StreamEvent | Hold]:
     """The events of an answer, complete, with everything that is waited for between them."""
     events = list(_expanded(answer.events))
     said = [event for event in events if not isinstance(event, Hold)]
@@ -266,7 +284,7 @@ def _expanded(steps: Iterable[Step]) -> Iterator[StreamEvent | Hold]:
             yield Hold(step)
 
 
-def _counted(events: Iterable[StreamEvent], asked: Mapping[str, Any]) -> Usage:
+def _counted(events: Iterable[StreamEvent], asked: Request) -> Usage:
     """Words, which is all that a server without a tokenizer can count; so it is marked."""
     made = thought = 0
     for event in events:
@@ -278,5 +296,6 @@ def _counted(events: Iterable[StreamEvent], asked: Mapping[str, Any]) -> Usage:
             made += 1
         elif isinstance(event, ToolCall):
             made += 1 + len(event.arguments or ())
-    given = sum(len(str(message.get("content", "")).split()) for message in asked.get("messages", ()))
+    parts = [part for message in asked.messages for part in message.parts]
+    given = sum(len(part.text.split()) for part in parts if isinstance(part, Text | ToolResult))
     return Usage(input_tokens=given, output_tokens=made, reasoning_tokens=thought, estimated=True)

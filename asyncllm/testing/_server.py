@@ -1,4 +1,4 @@
-"""The embedded server: HTTP/1.1 on loopback, speaking the OpenAI chat wire from a script.
+"""The embedded server: HTTP/1.1 on loopback, speaking every wire (see ``_wires``) from a script.
 
 It is there for tests, demos and examples, and is started and closed within a millisecond. It is not a gateway: nothing
 is checked beyond what a real server would complain about at once.
@@ -19,9 +19,11 @@ from typing import Any, cast
 import httptools
 
 from ..events import InvalidRequestError, LLMError, NotFoundError, ServerError
+from ..protocols import Request
 from ._faults import Frame, Hold, Plan
 from ._script import Answer, Playbook, ReceivedRequest, Script, plan_response
 from ._waits import Signal
+from ._wires import wire_of
 
 
 class Connections:
@@ -173,58 +175,45 @@ class Server:
 
     async def _plan(self, request: ReceivedRequest) -> Plan:
         """The response to any request. A script may raise an LLMError as its answer; other errors become a 500."""
+        asked = _NOTHING
         try:
             answer = None if self._any_path else _route(request)
-            return plan_response(answer or await self._playbook.answer(request), request)
+            if answer is None and not self._any_path:
+                asked = request.asked
+            return plan_response(answer or await self._playbook.answer(request), request, asked)
         except LLMError as error:
-            return plan_response(Answer.error(error), request)
+            return plan_response(Answer.error(error), request, asked)
         except Exception as error:  # noqa: BLE001  # a test's own code: the client must see its failure
             message = f"the script of the test server failed: {type(error).__name__}: {error}"
-            return plan_response(Answer.error(ServerError(message, retryable=False)), request)
+            return plan_response(Answer.error(ServerError(message, retryable=False)), request, asked)
+
+
+_NOTHING = Request(model="", messages=())
 
 
 def _route(request: ReceivedRequest) -> Answer | None:
-    """The answer that needs no script; None for a chat completion."""
+    """The answer that needs no script; None for a request of a wire."""
     path = request.path.partition("?")[0].rstrip("/")
-    if path.endswith("/health"):
+    if wire_of(path) is not None:
+        method, answer = "POST", None
+    elif path.endswith("/health"):
         method, answer = "GET", _json({"status": "ok"})
     elif path.endswith("/models"):
         from ._demo import DEMO_MODELS
 
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "asyncllm"} for name in DEMO_MODELS]
         method, answer = "GET", _json({"object": "list", "data": models})
-    elif path.endswith("/chat/completions"):
-        method, answer = "POST", None
     else:
         message = f"Invalid URL ({request.method} {request.path})"
         return Answer.error(NotFoundError(message, status=404, code="unknown_url"))
     if request.method != method:
         error = InvalidRequestError(f"Not allowed to {request.method} on {path} (HINT: {method} is)", status=405)
         return Answer.error(error, headers={"allow": method})
-    return answer or _refusal(request)
+    return answer
 
 
 def _json(value: object) -> Answer:
     return Answer.raw(json.dumps(value).encode(), content_type="application/json")
-
-
-def _refusal(request: ReceivedRequest) -> Answer | None:
-    """What any server refuses; None where there is nothing to complain about."""
-    body = request.json
-    if not isinstance(body, dict):
-        return _refuse("We could not parse the JSON body of your request: it must be a JSON object.", None)
-    if not isinstance(body.get("model"), str) or not body["model"]:
-        return _refuse("you must provide a model parameter", "missing_required_parameter")
-    messages = body.get("messages")
-    if not isinstance(messages, list):
-        return _refuse("Missing required parameter: 'messages'.", "missing_required_parameter")
-    if not messages or not all(isinstance(item, dict) and isinstance(item.get("role"), str) for item in messages):
-        return _refuse("Invalid 'messages': a list of at least one object with a role is expected.", "invalid_value")
-    return None
-
-
-def _refuse(message: str, code: str | None) -> Answer:
-    return Answer.error(InvalidRequestError(message, status=400, code=code))
 
 
 class _Connection(asyncio.Protocol):

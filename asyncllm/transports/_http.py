@@ -12,6 +12,7 @@ import errno
 import logging
 import os
 import ssl
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,8 +22,11 @@ from urllib.request import getproxies
 import httpx2
 
 from ._http1 import Connection, Key, ResponseStream
-from ._http1_messages import MAX_HEADER_BYTES, IncomingResponse, OutgoingRequest, encode_post, encode_request
+from ._http1_messages import MAX_HEADER_BYTES, IncomingResponse, OutgoingRequest, encode_message, encode_request
 from ._pool import Pool, PoolCounts
+
+if sys.platform != "win32":
+    import resource  # here: with no file descriptor left nothing can be imported
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -107,14 +111,21 @@ class FastTransport(httpx2.AsyncBaseTransport):
             fallback, self._fallback = self._fallback, None
             await fallback.aclose()
 
-    async def post(
-        self, origin: Key, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, timeouts: Timeouts
+    async def send(
+        self,
+        origin: Key,
+        method: bytes,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        *,
+        timeouts: Timeouts,
     ) -> ResponseStream:
-        """A POST without the work of httpx2's client, request and response. `headers` include the host, not the length.
+        """A request without the work of httpx2's client, request and response. `headers` include the host, not the length.
 
         Returns when the head of the response is there. Raises httpx2's exceptions.
         """
-        return await self._exchange(origin, encode_post(target, headers, body), timeouts, None)
+        return await self._exchange(origin, encode_message(method, target, headers, body), timeouts, None)
 
     async def _handle(self, request: httpx2.Request) -> httpx2.Response:
         extensions = request.extensions
@@ -279,7 +290,10 @@ def _is_name(host: str) -> bool:
 
 def _explain(exc: Exception) -> str:
     if isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE):
-        return f"{exc.strerror}: every open stream needs a file descriptor, raise the limit with `ulimit -n`"
+        known = ""
+        if exc.errno == errno.EMFILE and sys.platform != "win32":
+            known = f" and the limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}"
+        return f"{exc.strerror}: every open stream needs a file descriptor{known}; raise the limit with `ulimit -n`"
     return str(exc) or type(exc).__name__
 
 

@@ -88,10 +88,12 @@ def encode_request(request: httpx2.Request) -> OutgoingRequest:
     return OutgoingRequest(head, stream, framing, head_only)
 
 
-def encode_post(target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> OutgoingRequest:
-    """A POST with its body in memory, without the objects of a request. `headers` lack the content-length."""
-    lines = [*headers, (b"content-length", b"%d" % len(body))]
-    return OutgoingRequest(_head(b"POST", target, lines) + body, None, _NO_FRAMING, False)
+def encode_message(
+    method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
+) -> OutgoingRequest:
+    """A request with its body in memory, without the objects of one. `headers` lack the content-length."""
+    lines = [*headers, (b"content-length", b"%d" % len(body))] if body or method != b"GET" else headers
+    return OutgoingRequest(_head(method, target, lines) + body, None, _NO_FRAMING, False)
 
 
 def _encode_head(request: httpx2.Request) -> bytes:

@@ -10,9 +10,13 @@ from msgspec import Struct
 
 import asyncllm
 from asyncllm import (
+    Audio,
+    Citation,
     Client,
+    File,
     Finish,
     FirstTokenTimeout,
+    Image,
     LLMError,
     Message,
     OverloadedError,
@@ -123,6 +127,11 @@ def name_of(event: StreamEvent) -> str:
             return name
         case ToolResult():
             return event.text
+        case Image(data=data) | Audio(data=data) | File(data=data):
+            assert_type(data, bytes | None)
+            return str(data)
+        case Citation(url=url):
+            return url
         case Usage(input_tokens=tokens, cost=cost):
             assert_type(cost, float | None)
             return str(tokens)

@@ -14,7 +14,7 @@ from ._input import message_from_dict, tool_from_dict
 from ._quirks import ChatQuirks
 from ._request import encode_request
 
-__all__ = ["ChatCodec", "ChatDecoder", "ChatQuirks", "message_from_dict", "tool_from_dict"]
+__all__ = ["CODEC", "QUIRKS", "ChatCodec", "ChatDecoder", "ChatQuirks", "message_from_dict", "tool_from_dict"]
 
 _REFUSES = r"unsupported|unknown|unrecognized|unexpected|not supported|not permitted|extra|invalid|not allowed|unable"
 
@@ -49,3 +49,7 @@ class ChatCodec:
             other = "max_completion_tokens" if ours == "max_tokens" else "max_tokens"
             return ChatCodec(self.provider, msgspec.structs.replace(self.quirks, max_tokens=other))
         return None
+
+
+CODEC = ChatCodec
+QUIRKS = ChatQuirks

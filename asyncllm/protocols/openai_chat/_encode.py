@@ -6,16 +6,18 @@ added and clients read is written under its usual name: `reasoning_content`, `re
 
 from __future__ import annotations
 
-import json
 import math
-import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 
 from ...events import (
+    Audio,
+    Citation,
     ErrorKind,
+    File,
     Finish,
+    Image,
     LLMError,
     ProviderState,
     RawEvent,
@@ -35,21 +37,10 @@ from ...events import (
     fold,
 )
 from .._classify import classify
+from .._json import to_json
+from .._server_side import WireFrame
 
 DONE = "[DONE]"
-
-_NON_ASCII = re.compile(r"[^\x00-\x7f]+")
-_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-def to_json(value: object) -> str:
-    """Compact JSON in ASCII: no client can take U+2028 or U+0085 for a line end. Lone surrogates become U+FFFD."""
-    text = _encode_json(value)
-    return text if text.isascii() else _NON_ASCII.sub(_escaped, text)  # only strings hold such characters
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return json.dumps(found[0].encode("utf-16", "surrogatepass").decode("utf-16", "replace"))[1:-1]
 
 
 def new_completion_id() -> str:
@@ -77,10 +68,21 @@ class ChatEncoder:
         self._calls: dict[str, _SentCall] = {}
         self._name(model, id or new_completion_id())
 
-    def encode(self, event: StreamEvent) -> list[str]:
-        """The JSON texts of the chunks that say `event`; after Finish also the usage chunk and "[DONE]"."""
+    def encode(self, event: StreamEvent) -> list[WireFrame]:
+        """The chunks that say `event`; after Finish also the usage chunk and "[DONE]"."""
         if self.done:
             return []
+        texts = self._texts(event)
+        if not isinstance(event, Finish):
+            return [WireFrame(text) for text in texts]
+        *begun, finish = texts
+        frames = [*map(WireFrame, begun), WireFrame(finish, kind="finish")]
+        if self._include_usage and self._usage is not None:
+            usage = to_json(usage_object(self._usage))
+            frames.append(WireFrame(f'{self._head},"choices":[],"usage":{usage}}}'))
+        return [*frames, WireFrame(DONE, kind="done")]
+
+    def _texts(self, event: StreamEvent) -> list[str]:
         match event:
             case TextDelta(text=text):
                 return self._say({"content": text}, content="")
@@ -92,7 +94,7 @@ class ChatEncoder:
                 return self._say({"refusal": text})
             case ToolCallDelta(id=id, name=name, arguments=arguments):
                 return self._piece(id, name, arguments)
-            case ToolCall():
+            case ToolCall(executed=False):
                 return self._whole_call(event)
             case Usage():
                 self._usage = event  # a snapshot: the last one is said, after the finish
@@ -105,7 +107,7 @@ class ChatEncoder:
             case StreamStart(model=model, id=id):
                 self._name(model or self._model, id or self._id)
                 return self._begin("")
-            case ToolResult() | Retrying() | RawEvent():
+            case ToolCall() | ToolResult() | Image() | Audio() | File() | Citation() | Retrying() | RawEvent():
                 return []
 
     def _name(self, model: str, id: str) -> None:
@@ -151,10 +153,7 @@ class ChatEncoder:
 
     def _end(self, word: str) -> list[str]:
         self.done = True
-        chunks = [*self._begin(""), self._chunk({}, word)]
-        if self._include_usage and self._usage is not None:
-            chunks.append(f'{self._head},"choices":[],"usage":{to_json(usage_object(self._usage))}}}')
-        return [*chunks, DONE]
+        return [*self._begin(""), self._chunk({}, word)]
 
 
 class _SentCall:

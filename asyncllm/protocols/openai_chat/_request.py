@@ -25,6 +25,8 @@ from ...events import (
     ToolResult,
 )
 from .._codec import Encoded
+from .._history import schema_prompt
+from .._reasoning import effort_of
 from .._request import Request, Tool
 from ._quirks import ChatQuirks
 
@@ -36,7 +38,11 @@ _encode = msgspec.json.Encoder().encode
 def encode_request(request: Request, quirks: ChatQuirks, provider: str) -> Encoded:
     """Raises :class:`InvalidRequestError` for what cannot be said; what can be left out harmlessly becomes a warning."""
     warnings: list[str] = []
-    body: dict[str, Any] = {"model": request.model, "messages": _messages(request, quirks, provider), "stream": True}
+    body: dict[str, Any] = {
+        "model": request.model,
+        "messages": _messages(request, quirks, provider, warnings),
+        "stream": True,
+    }
     if quirks.stream_options:
         body["stream_options"] = {"include_usage": True}
     if request.max_tokens is not None:
@@ -53,7 +59,7 @@ def encode_request(request: Request, quirks: ChatQuirks, provider: str) -> Encod
         body["stop"] = list(request.stop)
     if request.reasoning is not None:
         if quirks.reasoning_effort:
-            body["reasoning_effort"] = request.reasoning
+            body["reasoning_effort"] = effort_of(request.reasoning)
         else:
             warnings.append(f"reasoning effort is not supported by {provider} and was left out")
     _tools(request, quirks, provider, body, warnings)
@@ -85,34 +91,29 @@ def _merge(body: dict[str, Any], extra: Mapping[str, object]) -> None:
 # ---- messages
 
 
-def _messages(request: Request, quirks: ChatQuirks, provider: str) -> list[dict[str, Any]]:
+def _messages(request: Request, quirks: ChatQuirks, provider: str, warnings: list[str]) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     if request.system:
         out.append({"role": quirks.system_role, "content": request.system})
     for at, message in enumerate(request.messages):
-        out += _message(message, quirks, provider, f"messages[{at}]")
+        out += _message(message, quirks, provider, f"messages[{at}]", warnings)
     if not out:
         raise InvalidRequestError("there is nothing to send: no messages")
     if request.output is not None and quirks.output != "json_schema":
-        schema = _encode(request.output.schema).decode()
-        out.insert(
-            0,
-            {
-                "role": quirks.system_role,
-                "content": f"Answer with one JSON object that satisfies this JSON Schema, and nothing else:\n{schema}",
-            },
-        )
+        out.insert(0, {"role": quirks.system_role, "content": schema_prompt(request.output)})
     return out
 
 
-def _message(message: Message, quirks: ChatQuirks, provider: str, where: str) -> Iterator[dict[str, Any]]:
+def _message(
+    message: Message, quirks: ChatQuirks, provider: str, where: str, warnings: list[str]
+) -> Iterator[dict[str, Any]]:
     out: dict[str, Any] = {"role": quirks.system_role if message.role == "system" else message.role}
     if message.name:
         out["name"] = message.name
     if message.role == "tool":
         yield from _results(message, where)
     elif message.role == "assistant":
-        turn = _assistant(message, quirks, provider, where)
+        turn = _assistant(message, quirks, provider, where, warnings)
         if turn:  # a ghost turn, without content, is refused by many servers (B9)
             yield {**out, **turn}
     elif isinstance(message.content, str):
@@ -132,7 +133,7 @@ def _results(message: Message, where: str) -> Iterator[dict[str, Any]]:
         yield {"role": "tool", "tool_call_id": part.id, "content": part.text}
 
 
-def _assistant(message: Message, quirks: ChatQuirks, provider: str, where: str) -> dict[str, Any]:
+def _assistant(message: Message, quirks: ChatQuirks, provider: str, where: str, warnings: list[str]) -> dict[str, Any]:
     texts: list[str] = []
     calls: list[dict[str, Any]] = []
     out: dict[str, Any] = {}
@@ -140,13 +141,15 @@ def _assistant(message: Message, quirks: ChatQuirks, provider: str, where: str) 
         match part:
             case Text(text=text):
                 texts.append(text)
-            case ToolCall():
+            case ToolCall(executed=False):
                 calls.append(_call(part, provider))
             case Reasoning():
                 if quirks.echo_reasoning:
                     _echo(part, provider, out)
-            case _:
-                raise InvalidRequestError(f"{where}: an assistant message cannot hold {type(part).__name__}")
+            case ToolResult() if not any(isinstance(call, ToolCall) and call.id == part.id for call in message.parts):
+                raise InvalidRequestError(f"{where}: results of tools go in a message of role 'tool'")
+            case _:  # what another provider's model made or ran: this wire has no place for it
+                warnings.append(f"{where}: the assistant's {type(part).__name__} was left out")
     text = "".join(texts)
     if not text and not calls:
         return {}

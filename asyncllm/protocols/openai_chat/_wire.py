@@ -78,19 +78,6 @@ def typed_chunk(text: str) -> Chunk | None:
     return chunk if all(choice.delta is not None and choice.message is None for choice in chunk.choices) else None
 
 
-def parse_json(text: str) -> Any:
-    """Any JSON; lone surrogates pass (msgspec refuses them). Raises ValueError."""
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        try:
-            return json.loads(text)
-        except RecursionError as error:
-            raise ValueError(str(error)) from None
-    except RecursionError as error:
-        raise ValueError(str(error)) from None
-
-
 def lenient_chunk(data: Mapping[str, Any]) -> Chunk:
     """A chunk from what some servers send instead of one: other types, nulls, messages in the place of deltas."""
     choices = data.get("choices")
