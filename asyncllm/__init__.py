@@ -14,13 +14,16 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from ._client import Client
+    from ._map import Map, MapResult
     from ._stream import Stream
     from ._sync import SyncClient, SyncStream
+    from ._sync_map import SyncMap
     from .backends import Backend, RetryPolicy, providers
     from .events import (
         Audio,
         AuthenticationError,
         BillingError,
+        Citation,
         ConnectionFailedError,
         ConnectTimeout,
         ContentBlockedError,
@@ -70,8 +73,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "_client": ("Client",),
+    "_map": ("Map", "MapResult"),
     "_stream": ("Stream",),
     "_sync": ("SyncClient", "SyncStream"),
+    "_sync_map": ("SyncMap",),
     "backends": ("Backend", "RetryPolicy", "providers"),
     "protocols": ("Timeout", "Tool"),
 }
@@ -82,6 +87,7 @@ __all__ = [
     "AuthenticationError",
     "Backend",
     "BillingError",
+    "Citation",
     "Client",
     "ConnectTimeout",
     "ConnectionFailedError",
@@ -97,6 +103,8 @@ __all__ = [
     "InvalidRequestError",
     "LLMError",
     "LLMTimeoutError",
+    "Map",
+    "MapResult",
     "MaxOutputTokensError",
     "Message",
     "NotFoundError",
@@ -118,6 +126,7 @@ __all__ = [
     "StreamEvent",
     "StreamStart",
     "SyncClient",
+    "SyncMap",
     "SyncStream",
     "Text",
     "TextDelta",

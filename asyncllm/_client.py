@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from ._input import NAMES, CallOptions, OptionsBesideOutput, headers_from, request_from
+from msgspec.structs import replace
+
+from ._input import NAMES, CallOptions, OptionsBesideOutput, headers_from, messages_from, request_from
+from ._map import Map
+from ._output import OutputSpec
 from ._stream import Stream
 from .backends import Backend, Failover, Retry, RetryPolicy, Settings, Timed, TokenProvider, make_backend
-from .events import Input, InvalidRequestError, Reply
+from .events import IncompleteStreamError, Input, InvalidRequestError, Reply
+from .protocols import Request
 
 if TYPE_CHECKING:
     import httpx2
@@ -31,8 +37,8 @@ class Client:
         api_key, token_provider: the credentials; by default the provider's environment variable. A token provider, sync or
             async, is asked afresh for every request.
         base_url: another endpoint of the same wire.
-        http_client: your own ``httpx2.AsyncClient``, or an ``AsyncOpenAI`` / ``AsyncAzureOpenAI`` whose endpoint,
-            credentials and proxies are used. Yours to close.
+        http_client: your own ``httpx2.AsyncClient``; an ``AsyncOpenAI`` / ``AsyncAzureOpenAI`` whose endpoint, credentials and
+            proxies are used; or a ``genai.Client``, whose endpoint, headers and credentials are. Yours to close.
         retry: how many times a call that failed before its first content is repeated, or a :class:`RetryPolicy`.
         limits: of our connection pool (``httpx2.Limits``).
         extra_headers: sent with every request.
@@ -59,17 +65,22 @@ class Client:
         self._limits = limits
         self._owned: httpx2.AsyncClient | FastTransport | None = None
         self._given: httpx2.AsyncClient | None = None
+        self._maps: weakref.WeakSet[Map[Any]] = weakref.WeakSet()
         sdk_client = None
         if http_client is not None:
             import httpx2
 
+            from .backends._sdk import sdk_of
+
             if isinstance(http_client, httpx2.AsyncClient):
                 self._given = http_client
-            elif hasattr(http_client, "chat") and hasattr(http_client, "with_options"):
+            elif sdk_of(http_client) is not None:
                 sdk_client = http_client
             else:
                 kind = type(http_client).__name__
-                raise InvalidRequestError(f"http_client: {kind} is neither an httpx2.AsyncClient nor an AsyncOpenAI")
+                raise InvalidRequestError(
+                    f"http_client: {kind} is neither an httpx2.AsyncClient nor an SDK's client (AsyncOpenAI, genai.Client)"
+                )
         self._defaults = CallOptions(**{name: options.pop(name) for name in list(options) if name in NAMES})  # type: ignore[typeddict-item]
         request_from("", "check", self._defaults)  # wrong defaults are told here, not at the first call
         settings = Settings(
@@ -136,8 +147,13 @@ class Client:
         Raises :class:`InvalidRequestError` at once for input and options that make no sense; every other error comes where
         the stream is awaited, entered or iterated.
         """
+        return self._stream(*self._request(input, output, options))
+
+    def _request(self, input: Input, output: Any, options: Mapping[str, Any]) -> tuple[Request, OutputSpec | None]:
         merged = CallOptions(**{**self._defaults, **options, **({"output": output} if output is not None else {})})  # type: ignore[typeddict-item]
-        request, spec = request_from(self.model, input, merged)
+        return request_from(self.model, input, merged)
+
+    def _stream(self, request: Request, spec: OutputSpec | None) -> Stream[Any]:
         return Stream(
             lambda: self._backend.stream(request), history=request.messages, total=request.timeout.total, output=spec
         )
@@ -153,9 +169,59 @@ class Client:
         async with self.stream(input, output=output, **options) as stream:
             return await stream.reply()
 
+    @overload
+    def map(
+        self,
+        inputs: Iterable[Input] | AsyncIterable[Input],
+        *,
+        output: type[T],
+        concurrency: int = 16,
+        **options: Unpack[OptionsBesideOutput],
+    ) -> Map[T]: ...
+    @overload
+    def map(
+        self,
+        inputs: Iterable[Input] | AsyncIterable[Input],
+        *,
+        output: Mapping[str, object] | None = None,
+        concurrency: int = 16,
+        **options: Unpack[OptionsBesideOutput],
+    ) -> Map[object]: ...
+    def map(
+        self,
+        inputs: Iterable[Input] | AsyncIterable[Input],
+        *,
+        output: Any = None,
+        concurrency: int = 16,
+        **options: Any,
+    ) -> Map[Any]:
+        """Ask for each of many inputs, `concurrency` at once, and have the results as they finish (see :class:`Map`).
+
+        The options, retries and timeouts are those of each call. Inputs are taken one by one, as calls can be started, from
+        anything that can be iterated, without end or not: while `concurrency` results wait to be read no call is started, so
+        less than twice as many inputs are ever on their way. A plain iterator is advanced in the event loop, and must not
+        block it.
+
+        Raises :class:`InvalidRequestError` at once for options that make no sense, before anything is sent. An input that
+        makes none is an error in its result.
+        """
+        request, spec = self._request("", output, options)
+
+        async def ask(input: Input) -> Reply[Any]:
+            async with self._stream(replace(request, messages=messages_from(input)), spec) as stream:
+                return await stream.reply()
+
+        results = Map(ask, inputs, concurrency=concurrency)
+        self._maps.add(results)
+        return results
+
     async def aclose(self) -> None:
-        """Close all connections. Streams that are still open break."""
+        """Close all connections. Streams and maps that are still open break."""
         try:
+            for results in list(self._maps):
+                await results._break(
+                    IncompleteStreamError("the client was closed before the end of the map", retryable=False)
+                )
             await self._backend.aclose()
         finally:
             if self._owned is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from queue import SimpleQueue
 from types import TracebackType
@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar, Unpack, overload
 from ._client import Client
 from ._input import OptionsBesideOutput
 from ._stream import Stream
+from ._sync_map import SyncMap, off_the_loop
 from .events import Input, LLMError, Reply, StreamError, StreamEvent, TextDelta
 
 T = TypeVar("T")
@@ -53,6 +54,10 @@ class _LoopThread:
         try:
             loop.run_forever()
         finally:
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
@@ -115,6 +120,34 @@ class SyncClient:
     def complete(self, input: Input, *, output: Any = None, **options: Any) -> Reply[Any]:
         """See :meth:`asyncllm.Client.complete`."""
         return self._thread.run(lambda: self._client.complete(input, output=output, **options))
+
+    @overload
+    def map(
+        self,
+        inputs: Iterable[Input],
+        *,
+        output: type[T],
+        concurrency: int = 16,
+        **options: Unpack[OptionsBesideOutput],
+    ) -> SyncMap[T]: ...
+    @overload
+    def map(
+        self,
+        inputs: Iterable[Input],
+        *,
+        output: Mapping[str, object] | None = None,
+        concurrency: int = 16,
+        **options: Unpack[OptionsBesideOutput],
+    ) -> SyncMap[object]: ...
+    def map(
+        self, inputs: Iterable[Input], *, output: Any = None, concurrency: int = 16, **options: Any
+    ) -> SyncMap[Any]:
+        """See :meth:`asyncllm.Client.map`. The calls begin with the first result asked for, or the block entered.
+
+        `inputs` may block and may use this client: but for lists and tuples they are taken in a thread of their own.
+        """
+        results = self._client.map(off_the_loop(inputs), output=output, concurrency=concurrency, **options)
+        return SyncMap(results, self._thread.run, self)
 
     def close(self) -> None:
         """Close all connections and end the thread. Idempotent."""

@@ -1,4 +1,4 @@
-"""The upstream and the workers as child processes."""
+"""The upstream and the workers as child processes, each with an environment that holds nothing of the user's."""
 
 from __future__ import annotations
 
@@ -6,38 +6,49 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from .clients import ROWS
+from .peers import is_installed, python_of
+from .upstream import AUTHORITY
+
 ROOT = Path(__file__).resolve().parent.parent
 
+QUIET = {
+    # keys that some libraries want to see before they begin
+    "OPENAI_API_KEY": "x",
+    # no telemetry, no tracing, no look-ups in the net
+    "DO_NOT_TRACK": "1",
+    "OTEL_SDK_DISABLED": "true",
+    "LANGSMITH_TRACING": "false",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOG": "ERROR",
+    # an upstream on loopback, and more connections to it than 500
+    "LITER_LLM_ALLOW_PRIVATE": "1",
+    "AIOHTTP_CONNECTOR_LIMIT": "10000",
+    "AIOHTTP_CONNECTOR_LIMIT_PER_HOST": "10000",
+}
 
-def environment() -> dict[str, str]:
-    """Ours, without proxies: they would be between the client and loopback."""
-    kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    path = os.pathsep.join(filter(None, (str(ROOT), kept.get("PYTHONPATH"))))
-    return {**kept, "PYTHONPATH": path}
 
-
-def spawn(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        cwd=ROOT,
-    )
+def environment(home: str, authority: Path | None = None) -> dict[str, str]:
+    """Of every child: no proxies, no keys, no settings of the user's; `authority` is whom TLS clients trust."""
+    given = {"PATH": os.environ.get("PATH", os.defpath), "HOME": home, "PYTHONPATH": str(ROOT), **QUIET}
+    return given if authority is None else {**given, "SSL_CERT_FILE": str(authority)}
 
 
 class WorkerProcess:
-    def __init__(self, client: str, base_url: str, flags: tuple[str, ...]) -> None:
+    def __init__(self, client: str, base_url: str, env: dict[str, str]) -> None:
         self.client = client
-        self._process = spawn("-m", "benchmarks.worker", client, base_url, *flags)
+        self.slow = ROWS[client].slow
+        peer = ROWS[client].peer
+        python = python_of(peer) if peer else sys.executable
+        self._process = _spawn([str(python), "-m", "benchmarks.worker", client, base_url], env)
 
-    def do(self, mode: str, **arguments: Any) -> dict[str, float]:
+    def do(self, mode: str, **arguments: Any) -> dict[str, Any]:
         """Run one command. The worker has the machine to itself meanwhile: we wait."""
         process = self._process
         assert process.stdin is not None
@@ -53,34 +64,57 @@ class WorkerProcess:
         return result
 
     def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        _end(self._process)
 
 
 class Machine:
     """A running upstream, and workers for it."""
 
-    def __init__(self, base_url: str, flags: tuple[str, ...]) -> None:
-        self._base_url = base_url
-        self._flags = flags
+    def __init__(self, base_url: str, env: dict[str, str]) -> None:
+        self.base_url = base_url
+        self.env = env
 
     @contextmanager
-    def workers(self, clients: tuple[str, ...]) -> Iterator[list[WorkerProcess]]:
+    def workers(self, clients: Sequence[str]) -> Iterator[list[WorkerProcess]]:
         with ExitStack() as stack:
             workers = []
             for client in clients:
-                worker = WorkerProcess(client, self._base_url, self._flags)
+                worker = WorkerProcess(client, self.base_url, self.env)
                 stack.callback(worker.close)
                 workers.append(worker)
             yield workers
 
+    def output_of(self, code: str) -> str:
+        """What a fresh interpreter prints that runs this code."""
+        output, _ = _spawn([sys.executable, "-c", code], self.env).communicate()
+        return output
+
 
 @contextmanager
-def upstream(flags: tuple[str, ...] = ()) -> Iterator[Machine]:
-    process = spawn("-m", "benchmarks.upstream")
-    assert process.stdout is not None
-    try:
-        yield Machine(f"http://127.0.0.1:{int(process.stdout.readline())}/v1", flags)
-    finally:
-        process.kill()
-        process.communicate()
+def upstream(*, tls: bool = False) -> Iterator[Machine]:
+    """With `tls` it speaks nothing else, and its clients trust its certificate through SSL_CERT_FILE."""
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        env = environment(folder, Path(folder, AUTHORITY) if tls else None)
+        process = _spawn([sys.executable, "-m", "benchmarks.upstream", *(("--tls", folder) if tls else ())], env)
+        assert process.stdout is not None
+        try:
+            port = process.stdout.readline()
+            if not port:
+                raise RuntimeError("the upstream did not start")
+            yield Machine(f"{'https' if tls else 'http'}://127.0.0.1:{int(port)}/v1", env)
+        finally:
+            _end(process)
+
+
+def measurable(clients: Sequence[str]) -> tuple[str, ...]:
+    """Those whose library is there: peers have environments of their own, which may not have been made."""
+    return tuple(client for client in clients if not ROWS[client].peer or is_installed(ROWS[client].peer))
+
+
+def _spawn(command: list[str], env: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=env["HOME"])
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
-from ._processes import WorkerProcess
+T = TypeVar("T")
 
 FLOOR = "raw"
+_ROW = re.compile(r"[^,]*?(?P<loop> on uvloop)?(?P<case>, .*)?")
 
 
 @dataclass
@@ -29,55 +31,69 @@ class Series:
 
 @dataclass
 class Table:
-    """One mode: a series for each client."""
+    """A series for each row. A row is a client, or a client and its case: "asyncllm, 100 streams"."""
 
     mode: str
     what: str
     unit: str
     rows: dict[str, Series]
+    floor: str = FLOOR
 
-    def ratio(self, client: str, other: str = FLOOR) -> float | None:
-        if client in self.rows and other in self.rows:
-            return self.rows[client].over(self.rows[other])
+    def ratio(self, row: str, other: str) -> float | None:
+        if row in self.rows and other in self.rows:
+            return self.rows[row].over(self.rows[other])
         return None
 
+    def floor_of(self, row: str) -> str | None:
+        """The floor's row of the same case on the same loop."""
+        found = _ROW.fullmatch(row)
+        assert found is not None
+        name = f"{self.floor}{found['loop'] or ''}{found['case'] or ''}"
+        return name if name in self.rows else None
+
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "medians": {client: series.median for client, series in self.rows.items()}}
+        return {
+            "mode": self.mode,
+            "what": self.what,
+            "unit": self.unit,
+            "rows": {row: {"values": series.values} for row, series in self.rows.items()},
+            "medians": {row: series.median for row, series in self.rows.items()},
+        }
 
     def as_markdown(self) -> str:
-        floor = self.rows.get(FLOOR)
+        floors = {row: self.floor_of(row) for row in self.rows}
+        compared = any(floors.values())
         lines = [
             f"### {self.mode}: {self.what}",
             "",
-            f"| client | {self.unit}, median | min - max | x {FLOOR} |",
-            "|---|---|---|---|",
+            f"| client | {self.unit}, median | min - max |" + (f" x {self.floor} |" if compared else ""),
+            "|---|---|---|" + ("---|" if compared else ""),
         ]
-        for client, series in self.rows.items():
-            ratio = f"{series.over(floor):.2f}" if floor else ""
-            spread = f"{number(min(series.values))} - {number(max(series.values))}"
-            lines.append(f"| {client} | {number(series.median)} | {spread} | {ratio} |")
+        for row, series in self.rows.items():
+            cells = [row, number(series.median), f"{number(min(series.values))} - {number(max(series.values))}"]
+            if compared:
+                floor = floors[row]
+                cells.append(f"{series.over(self.rows[floor]):.2f}" if floor else "")
+            lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines)
 
 
 def number(value: float) -> str:
     """Three significant digits."""
-    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
+    size = abs(value)
+    return f"{value:.{0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3}f}"
 
 
 def interleaved(
-    workers: Sequence[WorkerProcess],
-    rounds: int,
-    measure: Callable[[WorkerProcess], float],
-    *,
-    warm_up: int = 2,
+    cases: Mapping[str, T], rounds: int, measure: Callable[[T], float], *, warm_up: int = 2
 ) -> dict[str, Series]:
-    """A B C A B C ...: `rounds` rounds, after a few that do not count."""
-    rows = {worker.client: Series() for worker in workers}
+    """A B C A B C ...: `rounds` rounds of all cases, after a few that do not count."""
+    rows = {name: Series() for name in cases}
     for at in range(-warm_up, rounds):
-        for worker in workers:
-            value = measure(worker)
+        for name, case in cases.items():
+            value = measure(case)
             if at >= 0:
-                rows[worker.client].values.append(value)
+                rows[name].values.append(value)
     return rows
 
 

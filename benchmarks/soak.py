@@ -1,8 +1,9 @@
-"""Does anything grow? Streams one after another, and many at once with random cancels.
+"""Is anything left behind by streams that are cut short? One after another, and many at once with random cancels.
 
     python -m benchmarks.soak [--streams 100000] [--at-once 1000]
 
-Prints what is left of connections and tasks, and the resident memory on the way. Exit code 1 if anything leaked.
+Prints what is left of connections and tasks, and the resident memory on the way. Exit code 1 if anything leaked. What streams
+that come to their end leave behind is the mode "flat" of `benchmarks.run`.
 """
 
 from __future__ import annotations
@@ -18,15 +19,11 @@ import time
 
 from asyncllm import Client
 
-from ._processes import spawn
+from ._processes import upstream
+from .worker import resident_kib
 
 GROWTH_KIB = 2048
 """What the resident set may grow by between the first tenth and the end: allocators round."""
-
-
-def resident_kib() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def descriptors() -> int:
@@ -82,8 +79,10 @@ async def at_once(client: Client, hanging: Client, count: int) -> bool:
 
 async def soak(base_url: str, streams: int, count: int) -> bool:
     before_tasks, before_descriptors = len(asyncio.all_tasks()), descriptors()
-    make = {"base_url": base_url, "api_key": "x", "retry": 0}
-    async with Client("openai/one", **make) as client, Client("openai/hang", **make) as hanging:
+    async with (
+        Client("openai/one", base_url=base_url, api_key="x", retry=0) as client,
+        Client("openai/hang", base_url=base_url, api_key="x", retry=0) as hanging,
+    ):
         print(f"{streams} streams one after another")
         flat = await one_after_another(client, streams)
         print(f"{count} streams at once, ten times")
@@ -102,14 +101,8 @@ def main() -> int:
     chosen = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    upstream = spawn("-m", "benchmarks.upstream")
-    try:
-        assert upstream.stdout is not None
-        port = int(upstream.stdout.readline())
-        return 0 if asyncio.run(soak(f"http://127.0.0.1:{port}/v1", chosen.streams, chosen.at_once)) else 1
-    finally:
-        upstream.kill()
-        upstream.communicate()
+    with upstream() as machine:
+        return 0 if asyncio.run(soak(machine.base_url, chosen.streams, chosen.at_once)) else 1
 
 
 if __name__ == "__main__":

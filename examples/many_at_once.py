@@ -1,29 +1,22 @@
-"""Ask many questions at once, a few at a time, and show the answers in the order in which they are ready."""
+"""Ask many questions, a few at a time, and show the answers in the order in which they are ready."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 
-from asyncllm import Client, LLMError
+from asyncllm import Client
 
 QUESTIONS = [f"Question {number}: what is {number} times {number}?" for number in range(1, 9)]
 
 
 async def main(model: str) -> None:
-    slots = asyncio.Semaphore(4)
     async with Client(model) as client:
-
-        async def ask(question: str) -> str:
-            async with slots:
-                try:
-                    reply = await client.complete(question)
-                except LLMError as error:
-                    return f"{question} -> failed: {error}"
-                return f"{question} -> {reply.text[:60]!r}"
-
-        for answer in asyncio.as_completed([ask(question) for question in QUESTIONS]):
-            print(await answer)
+        async for result in client.map(QUESTIONS, concurrency=4):
+            if result.reply is not None:
+                print(f"{result.input} -> {result.reply.text[:60]!r}")
+            else:
+                print(f"{result.input} -> failed: {result.error}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def _no_keys_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests must not read, and cannot send, credentials or proxies of the machine they run on."""
     for name in list(os.environ):
-        if name.endswith(("_API_KEY", "_TOKEN", "_BASE_URL", "_ENDPOINT")) or name.lower().endswith("_proxy"):
+        places = ("_API_KEY", "_TOKEN", "_BASE_URL", "_ENDPOINT", "_API_BASE", "OLLAMA_HOST")
+        if name.endswith(places) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
 
 

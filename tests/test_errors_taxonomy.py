@@ -235,7 +235,7 @@ FORMS: dict[str, tuple[Any, str, str | None]] = {
     "Cloudflare": ({"errors": [{"message": "m", "code": 7003}], "success": False}, "m", "7003"),
     "MiniMax": ({"base_resp": {"status_code": 1004, "status_msg": "m"}}, "m", "1004"),
     "Azure": ({"error": {"message": "m", "code": "c", "innererror": {"code": "Inner"}}}, "m", "Inner"),
-    "AWS": ({"__type": "x", "message": "m"}, "m", None),
+    "AWS": ({"__type": "com.amazon.coral#x:http://a", "message": "m"}, "m", "x"),
 }
 
 

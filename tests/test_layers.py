@@ -25,7 +25,7 @@ ALLOWED = {
 }
 """What each layer may import of ours. (backends: `demo/` runs the embedded server, and imports it when it is asked for.)"""
 
-FRAMERS = {"_frames.py", "_sse.py", "_jsonl.py", "_sniff.py"}
+FRAMERS = {"_frames.py", "_sse.py", "_jsonl.py", "_eventstream.py", "_sniff.py"}
 PURE = [
     path
     for path in FILES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -10,9 +11,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 import pytest
 from _chat import error_answer
+from _maps import echo, numbers, only_the_first, texts
 from _rawserver import PATIENCE, STREAM_HEAD, RawConnection, RawServer, chunk, raw_server_thread
 from _replay import DONE, ROLE, STOP, http, said, sse, text
 
@@ -27,6 +30,7 @@ from asyncllm import (
     check_order,
 )
 from asyncllm._sync import READ_AHEAD, ROOM_AT, _HandOver
+from asyncllm.testing import Script, Server, serve_in_thread
 
 
 async def hello(connection: RawConnection) -> None:
@@ -67,7 +71,7 @@ def _no_thread_is_left() -> Iterator[None]:
     yield
     gc.collect()
     for thread in threading.enumerate():
-        if thread.name == "asyncllm-sync":
+        if thread.name.startswith("asyncllm-"):
             thread.join(PATIENCE)
             assert not thread.is_alive()
 
@@ -199,14 +203,111 @@ def test_a_closed_client_says_so() -> None:
             client.complete("Hi")
 
 
+# ---- maps
+
+
+@contextlib.contextmanager
+def echoing(script: Script = echo) -> Iterator[tuple[Server, SyncClient]]:
+    with serve_in_thread(script) as server:
+        with SyncClient("openai-compatible/m", base_url=server.base_url, retry=0) as client:
+            yield server, client
+
+
+def test_map_gives_results() -> None:
+    """As an iterator and in a block; errors are in the results, and the iterator ends for good."""
+    with echoing() as (_, client):
+        results = client.map(["0", [], "2"], concurrency=2)
+        assert texts(seen := list(results)) == {0: "0", 2: "2"}
+        assert {type(result.error) for result in seen} == {type(None), InvalidRequestError}
+        with client.map(map(str, range(20)), concurrency=3) as results:
+            assert texts(list(results)) == {index: str(index) for index in range(20)}
+            assert list(results) == []
+        with pytest.raises(InvalidRequestError):
+            client.map("a question")
+    assert list(results) == []
+    results.close()
+
+
+def test_inputs_of_a_map_may_block() -> None:
+    """They may be another map of the same client, wait for a result, and fail."""
+    with echoing() as (_, client):
+        asked_first = client.map(map(str, range(40)), concurrency=4)
+        then = client.map((f"{result.index}!" for result in asked_first), concurrency=4)
+        assert sorted(result.reply.text for result in then if result.reply) == sorted(f"{n}!" for n in range(40))
+
+        following: SimpleQueue[str] = SimpleQueue()
+        following.put("a")
+        seen = []
+        for result in client.map(iter(following.get, "end")):
+            seen.append(result.input)
+            following.put({"a": "b"}.get(str(result.input), "end"))
+        assert seen == ["a", "b"]
+
+        failing = client.map(1 // number and str(number) for number in (1, 0))
+        assert next(failing).input == "1"
+        with pytest.raises(ZeroDivisionError):
+            next(failing)
+
+
+@pytest.mark.parametrize("how", ["close", "block", "drop", "client", "another loop"])
+def test_leaving_a_map_early_closes_its_connections(how: str) -> None:
+    """However it is left, inputs without end are no longer taken, and the server sees the connections go."""
+    with echoing(only_the_first) as (server, client):
+        results = client.map(numbers(), concurrency=3)
+        assert next(results).index == 0
+        asyncio.run(server.wait_requests(4))
+        if how == "close":
+            results.close()
+            results.close()
+        elif how == "block":
+            with results:
+                pass
+        elif how == "client":
+            client.close()
+            with pytest.raises(RuntimeError, match="closed"):
+                next(results)
+            results.close()
+        elif how == "another loop":
+            asyncio.run(results._map.aclose())
+        if how != "drop":
+            assert list(results) == []
+        del results
+        gc.collect()
+        asyncio.run(asyncio.wait_for(server.wait_closed(3), PATIENCE))
+        assert len(server.requests) == 4
+
+
+LEFT_OPEN = """
+import sys
+from asyncllm import SyncClient
+results = SyncClient("openai-compatible/m", base_url=sys.argv[1]).map(map(str, range(100)))
+print(next(results).index)
+"""
+
+
+def test_a_program_may_end_with_a_map_open() -> None:
+    """The client stays while its map is used, and what runs at the end of the program goes without a word."""
+    with echoing(only_the_first) as (server, _):
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-W", "error", "-c", LEFT_OPEN, server.base_url]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("0\n", "", 0)
+
+
+# ---- Ctrl-C
+
+
 CTRL_C = """
 import signal, sys
 from asyncllm import SyncClient
 with SyncClient("openai-compatible/m", base_url=sys.argv[1], retry=0) as client:
     try:
-        if sys.argv[2] == "complete":
+        if sys.argv[2] != "stream":
             print("reading", flush=True)
+        if sys.argv[2] == "complete":
             client.complete("Hi")
+        if sys.argv[2] == "map":
+            list(client.map(iter(["Hi"])))
         for event in client.stream("Hi"):
             print("reading", flush=True)
     except KeyboardInterrupt:
@@ -215,7 +316,7 @@ with SyncClient("openai-compatible/m", base_url=sys.argv[1], retry=0) as client:
 
 
 @pytest.mark.req("H19")
-@pytest.mark.parametrize("how", ["stream", "complete"])
+@pytest.mark.parametrize("how", ["stream", "complete", "map"])
 def test_ctrl_c_cancels(how: str) -> None:
     """SIGINT while waiting for a model: KeyboardInterrupt in the caller, and the server sees the connection go."""
     gone = threading.Event()

@@ -21,6 +21,9 @@ ERROR_BODY_LIMIT = 65536
 HTTP = Callable[[], "httpx2.AsyncClient | FastTransport"]
 """Gives what carries requests, when there is one to carry: nothing is made before."""
 
+LISTS = frozenset({"anthropic-beta"})
+"""Headers that list things: what we ask for and what a user asks for are both sent."""
+
 _USER_AGENT = f"asyncllm/{__version__}".encode()
 
 
@@ -128,8 +131,10 @@ class HTTPCarrier:
 
     async def send(self, encoded: Encoded, token: str, headers: Mapping[str, str], timeout: Timeout) -> Answer:
         sent = {"accept": "application/json, text/event-stream", "content-type": "application/json", **encoded.headers}
-        sent.update(auth_headers(self._auth_header, token))
-        sent.update(headers)
+        for more in (auth_headers(self._auth_header, token), headers):
+            for name in LISTS.intersection(more, sent):
+                more = {**more, name: joined(sent[name], more[name])}
+            sent.update(more)
         http = self._http()
         if isinstance(http, httpx2.AsyncClient):
             limits = httpx2.Timeout(timeout.idle, connect=timeout.connect)
@@ -160,6 +165,12 @@ class HTTPCarrier:
 
     async def aclose(self) -> None:
         """Nothing is ours."""
+
+
+def joined(value: str, other: str) -> str:
+    """Two comma lists as one; what both have is there once."""
+    items = [item.strip() for item in f"{value},{other}".split(",")]
+    return ",".join(dict.fromkeys(item for item in items if item))
 
 
 def transport_failure(error: Exception, *, provider: str, model: str, where: str) -> LLMError:

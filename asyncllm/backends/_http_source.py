@@ -19,9 +19,13 @@ TAIL_GRACE = 1.0
 MAX_REQUESTS = 3
 """How many times one call may be sent while a server's dialect is learnt."""
 
+RESUMPTIONS = (0.0, 0.5, 2.0, 8.0)
+"""Seconds before each try to go on with a stream that broke, where its wire allows that (quirk H18). Any event that comes
+makes the tries start anew."""
+
 
 class HTTPSource:
-    __slots__ = ("_answer", "_backend", "_closed", "_decoder", "_ended_at", "_framer", "_request")
+    __slots__ = ("_answer", "_backend", "_closed", "_decoder", "_ended_at", "_framer", "_request", "_resumed")
 
     def __init__(self, backend: HTTPBackend, request: Request) -> None:
         self._backend = backend
@@ -31,6 +35,7 @@ class HTTPSource:
         self._framer = SniffingFramer()
         self._ended_at: float | None = None  # loop time at which the model said that it was done
         self._closed = False
+        self._resumed = 0  # tries since the last event
 
     def __aiter__(self) -> Self:
         return self
@@ -52,16 +57,26 @@ class HTTPSource:
                 data = await (self._tail() if decoder.ending else answer.read())
                 events = decoder.decode(framer.feed(data))
             except StopAsyncIteration:
-                return await self._end(self._close_decoder())
+                if (again := await self._resume()) is None:
+                    return await self._end(self._close_decoder())
+                answer, framer = again
+                continue
             except TimeoutError:  # the grace is over
                 await self._drop()
                 return decoder.close()
-            except (httpx2.TransportError, httpx2.DecodingError, LLMError) as error:
+            except (httpx2.TransportError, httpx2.DecodingError) as error:
+                if (again := await self._resume()) is None:
+                    await self._drop()
+                    return decoder.fail(self._broken(error))
+                answer, framer = again
+                continue
+            except LLMError as error:
                 await self._drop()
-                return decoder.fail(self._broken(error))
+                return decoder.fail(error)
             if decoder.done:
                 return await self._end(events)
             if events:
+                self._resumed = 0
                 return events
 
     async def _begin(self) -> None:
@@ -93,6 +108,24 @@ class HTTPSource:
             return answer
         content = await answer.error_body()
         raise classify_response(answer.status, answer.headers, content, provider=backend.name, model=request.model)
+
+    async def _resume(self) -> tuple[Answer, SniffingFramer] | None:
+        """A new answer that goes on where this one broke, and a framer for it; None where there is no going on."""
+        assert self._answer is not None
+        assert self._decoder is not None
+        while self._resumed < len(RESUMPTIONS) and (encoded := self._decoder.resume()) is not None:
+            await self._answer.aclose()
+            await asyncio.sleep(RESUMPTIONS[self._resumed])
+            self._resumed += 1
+            try:
+                self._answer = await self._open(encoded)
+            except LLMError as error:
+                if not error.retryable:
+                    break
+            else:
+                self._framer = SniffingFramer()
+                return self._answer, self._framer
+        return None
 
     def _close_decoder(self) -> list[StreamEvent]:
         assert self._decoder is not None
@@ -127,8 +160,6 @@ class HTTPSource:
         await self._answer.aclose()
 
     def _broken(self, error: Exception) -> LLMError:
-        if isinstance(error, LLMError):
-            return error
         backend = self._backend
         if isinstance(error, httpx2.TimeoutException):
             return transport_failure(error, provider=backend.name, model=self._request.model, where=backend.where)

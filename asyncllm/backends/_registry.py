@@ -65,6 +65,16 @@ def make_backend(spec: str, settings: Settings) -> tuple[Backend, str]:
 
 
 def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
+    if settings.sdk_client is not None:
+        from ._sdk import SDK_WIRES, sdk_of
+
+        kind = sdk_of(settings.sdk_client) or ""
+        if vendor.wire not in SDK_WIRES.get(kind, ()):
+            raise InvalidRequestError(f"http_client: {vendor.name} cannot be asked through a client of {kind}")
+        if kind == "google-genai":
+            from ._google import genai_backend
+
+            return genai_backend(vendor.name, settings)
     options = dict(settings.options)
     module = import_module(f"asyncllm.protocols.{vendor.wire}")  # only the wire that is spoken
     codec: Codec = module.CODEC(vendor.name, _quirks(vendor, module.QUIRKS, options))
@@ -80,6 +90,8 @@ def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
             token_provider=settings.token_provider,
             env=vendor.env,
             default=vendor.default_key,
+            bearer=vendor.bearer,
+            given=settings.headers,
         )
     if options:
         known = sorted([*vendor.fields, *module.QUIRKS.__struct_fields__])
@@ -93,9 +105,7 @@ def _vendor_backend(vendor: Vendor, settings: Settings) -> Backend:
 
         if sdk is not None:
             return OpenAICarrier(sdk, vendor.name)
-        # tokens are bearer tokens, also where keys have a header of their own
-        header = vendor.auth_header if settings.token_provider is None else "authorization"
-        return HTTPCarrier(where, http=settings.http, auth_header=header)
+        return HTTPCarrier(where, http=settings.http, auth_header=vendor.auth_header)
 
     return HTTPBackend(vendor.name, codec, make_carrier, credentials, headers=settings.headers, where=where)
 
@@ -113,9 +123,8 @@ def _base_url(vendor: Vendor, given: str | None, options: dict[str, object]) -> 
     filled: dict[str, object] = {name: options.pop(name, None) for name in vendor.fields}
     if given is not None:
         return _checked_url(given)
-    for name in vendor.base_url_env:
-        if value := os.environ.get(name):
-            return _checked_url(value.rstrip("/").removesuffix(vendor.base_url_suffix) + vendor.base_url_suffix)
+    if (from_env := env_url(vendor)) is not None:
+        return _checked_url(from_env)
     for name, variables in vendor.fields.items():
         field = filled[name] or next((found for variable in variables if (found := os.environ.get(variable))), None)
         if not field:
@@ -126,6 +135,31 @@ def _base_url(vendor: Vendor, given: str | None, options: dict[str, object]) -> 
     if not vendor.base_url:
         raise InvalidRequestError(f"{vendor.name} needs base_url=")
     return _checked_url(vendor.base_url.format_map(filled))
+
+
+def env_url(vendor: Vendor) -> str | None:
+    """The base URL that the environment gives, completed; it is not checked."""
+    value = next((found for name in vendor.base_url_env if (found := os.environ.get(name))), None)
+    if value is None:
+        return None
+    if vendor.local and "://" not in value:
+        value = _completed(value, vendor.base_url)
+    value = value.rstrip("/").removesuffix(vendor.base_url_suffix).removesuffix(vendor.base_url_other)
+    return value.rstrip("/") + vendor.base_url_suffix
+
+
+def _completed(value: str, base_url: str) -> str:
+    """`host`, `host:port` or `:port` (as OLLAMA_HOST has them) with what is missing from the URL of the row. An address that
+    servers bind to for "everywhere" is this machine."""
+    usual = urlsplit(base_url)
+    try:
+        given = urlsplit(f"//{value}")
+        host, port = given.hostname or usual.hostname or "", given.port or usual.port
+    except ValueError:
+        return value
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # nothing is bound here
+    path = given.path.rstrip("/") or usual.path
+    return f"{usual.scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
 def _checked_url(url: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from ._credentials import NO_RULE, BearerRule, Claim
+
 Q = dict[str, object]
 """Quirks by name: the fields of the `QUIRKS` of a wire."""
 
@@ -22,8 +24,13 @@ class Vendor(Struct, frozen=True, kw_only=True):
         base_url: where its API is; `{field}` s are filled from backend options or the variables in `fields`.
         env: variables that may hold the key, in order.
         default_key: what is sent where no key is needed.
-        base_url_env: variables that may override the base URL.
+        base_url_env: variables that may override the base URL; for a local server, a bare host or host:port will do.
+        base_url_suffix: how the URL in such a variable must end; `base_url_other` is the ending of another API that the
+            same server has at the same variable.
+        models_path: where the list of its models is.
+        models_headers: what a request for that list needs beside the credentials.
         auth_header: the header that carries the key; anything but `authorization` has no "Bearer".
+        bearer: which of its credentials are bearer tokens all the same.
         local: whether it usually runs on one's own machine.
         unsure: fields that nobody could verify.
     """
@@ -34,8 +41,12 @@ class Vendor(Struct, frozen=True, kw_only=True):
     default_key: str | None = None
     base_url_env: tuple[str, ...] = ()
     base_url_suffix: str = ""
+    base_url_other: str = ""
+    models_path: str = "/models"
+    models_headers: Mapping[str, str] = {}
     fields: dict[str, tuple[str, ...]] = {}
     auth_header: str = "authorization"
+    bearer: BearerRule = NO_RULE
     aliases: tuple[str, ...] = ()
     wire: str = "openai_chat"
     quirks: Mapping[str, object] = {}
@@ -75,12 +86,6 @@ VENDORS: tuple[Vendor, ...] = (
         aliases=("gemini-openai-compat",),
     ),
     Vendor(
-        name="vertex-maas",
-        base_url="https://{location}-aiplatform.googleapis.com/v1/projects/{project}/locations/{location}/endpoints/openapi",
-        fields={"location": ("GOOGLE_CLOUD_LOCATION", "GOOGLE_CLOUD_REGION"), "project": ("GOOGLE_CLOUD_PROJECT",)},
-        unsure=("env",),
-    ),
-    Vendor(
         name="fireworks",
         base_url="https://api.fireworks.ai/inference/v1",
         env=("FIREWORKS_API_KEY",),
@@ -105,7 +110,8 @@ VENDORS: tuple[Vendor, ...] = (
         base_url="http://localhost:11434/v1",
         env=("OLLAMA_API_KEY",),
         default_key="ollama",
-        base_url_env=("OLLAMA_BASE_URL",),
+        base_url_env=("OLLAMA_BASE_URL", "OLLAMA_HOST"),
+        base_url_suffix="/v1",
         quirks=Q(strict_tools=False),
         local=True,
         default_model="llama3.2",
@@ -251,9 +257,10 @@ VENDORS: tuple[Vendor, ...] = (
     Vendor(
         name="litellm-proxy",
         base_url="http://localhost:4000",
-        env=("LITELLM_API_KEY", "LITELLM_PROXY_API_KEY"),
+        env=("LITELLM_PROXY_API_KEY", "LITELLM_API_KEY"),
         default_key="sk-anything",
         base_url_env=("LITELLM_PROXY_API_BASE",),
+        aliases=("litellm_proxy",),  # LiteLLM's own name for it
         local=True,
     ),
     Vendor(
@@ -267,6 +274,84 @@ VENDORS: tuple[Vendor, ...] = (
         aliases=("volcengine-ark", "ark", "doubao"),
     ),
     Vendor(name="baseten", base_url="https://inference.baseten.co/v1", env=("BASETEN_API_KEY",)),
+    Vendor(
+        name="ollama-native",
+        wire="ollama",
+        base_url="http://localhost:11434",  # the cloud: https://ollama.com, with a key
+        env=("OLLAMA_API_KEY",),
+        default_key="",
+        base_url_env=("OLLAMA_BASE_URL", "OLLAMA_HOST"),
+        base_url_other="/v1",
+        models_path="/api/tags",
+        local=True,
+        default_model="llama3.2",
+    ),
+    Vendor(
+        name="anthropic",
+        wire="anthropic",
+        base_url="https://api.anthropic.com/v1",
+        env=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"),
+        base_url_env=("ANTHROPIC_BASE_URL",),
+        base_url_suffix="/v1",
+        models_headers={"anthropic-version": "2023-06-01"},
+        auth_header="x-api-key",
+        bearer=BearerRule(
+            env=("ANTHROPIC_AUTH_TOKEN",),
+            prefixes=("sk-ant-oat",),  # OAuth and federation: refused in x-api-key, and without the beta
+            headers={"anthropic-beta": "oauth-2025-04-20"},
+        ),
+        aliases=("claude",),
+        default_model="claude-sonnet-5",
+    ),
+    Vendor(
+        name="gemini",
+        wire="gemini",
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        base_url_env=("GOOGLE_GEMINI_BASE_URL",),
+        base_url_suffix="/v1beta",
+        auth_header="x-goog-api-key",
+        aliases=("google", "google-ai-studio"),
+        default_model="gemini-flash-latest",
+    ),
+    Vendor(
+        name="openai-responses",
+        wire="openai_responses",
+        base_url="https://api.openai.com/v1",
+        env=("OPENAI_API_KEY",),
+        base_url_env=("OPENAI_BASE_URL",),
+        default_model="gpt-5-mini",
+    ),
+    Vendor(
+        name="azure-responses",
+        wire="openai_responses",
+        base_url="https://{resource}.openai.azure.com/openai/v1",
+        env=("AZURE_OPENAI_API_KEY",),
+        base_url_env=("AZURE_OPENAI_ENDPOINT",),
+        base_url_suffix="/openai/v1",
+        fields={"resource": ("AZURE_OPENAI_RESOURCE",)},
+        auth_header="api-key",
+    ),
+    Vendor(
+        name="chatgpt",  # what the Codex CLI talks to, with the token of its login
+        wire="openai_responses",
+        base_url="https://chatgpt.com/backend-api/codex",
+        env=("CHATGPT_ACCESS_TOKEN",),
+        bearer=BearerRule(
+            prefixes=("",),
+            headers={"originator": "asyncllm", "openai-beta": "responses=experimental"},
+            claims={
+                "chatgpt-account-id": Claim(("https://api.openai.com/auth", "chatgpt_account_id"), "CHATGPT_ACCOUNT_ID")
+            },
+        ),
+        quirks=Q(
+            instructions="You are a helpful assistant.",
+            refuses=("max_output_tokens", "temperature", "top_p"),
+            system_role="developer",
+            item_ids=False,
+        ),
+        unsure=("all of it is undocumented", "models_path", "quirks.system_role", "quirks.item_ids"),
+    ),
 )
 
 
@@ -289,7 +374,35 @@ class Special(Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
 
 
-SPECIALS = (Special(name="demo", home="_demo:demo_backend", where="in this process"),)
+SPECIALS = (
+    Special(name="demo", home="_demo:demo_backend", where="in this process"),
+    Special(
+        name="vertex",
+        home="_google:vertex_backend",
+        where="https://{location}-aiplatform.googleapis.com",
+        env=("GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS"),
+        key_needed=True,
+        extra="google",
+        aliases=("vertex-ai", "vertexai"),
+    ),
+    Special(
+        name="vertex-maas",
+        home="_google:maas_backend",
+        where="https://{location}-aiplatform.googleapis.com",
+        env=("GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS"),
+        key_needed=True,
+        extra="google",
+    ),
+    Special(name="litellm", home="_litellm:litellm_backend", where="LiteLLM, in this process", extra="litellm"),
+    Special(
+        name="bedrock",
+        home="_bedrock:bedrock_backend",
+        where="https://bedrock-runtime.{region}.amazonaws.com",
+        env=("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+        extra="bedrock",
+        aliases=("amazon-bedrock", "aws-bedrock"),
+    ),
+)
 
 SPECIAL_BY_NAME = {name: special for special in SPECIALS for name in (special.name, *special.aliases)}
 

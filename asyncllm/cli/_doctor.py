@@ -135,7 +135,7 @@ def file_limit() -> Iterable[Check]:
 
 
 async def local_servers() -> list[Check]:
-    answers = await asyncio.gather(*(answered(f"{local_url(vendor)}/models") for vendor in LOCAL))
+    answers = await asyncio.gather(*(answered(f"{local_url(vendor)}{vendor.models_path}") for vendor in LOCAL))
     found = [vendor.name for vendor, answer in zip(LOCAL, answers, strict=True) if answer is not None]
     return [Check("ok", f"local servers: {', '.join(found) or f'none answers within {PATIENCE:g} s'}")]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import httpx2
 import msgspec
 
 from ..backends import VENDORS, Vendor
+from ..backends._registry import env_url
 from ..transports import http_client
 
 PATIENCE = 0.3
@@ -18,7 +18,7 @@ LOCAL = tuple(vendor for vendor in VENDORS if vendor.local)
 
 
 def local_url(vendor: Vendor) -> str:
-    return next((url for name in vendor.base_url_env if (url := os.environ.get(name))), vendor.base_url).rstrip("/")
+    return env_url(vendor) or vendor.base_url.rstrip("/")
 
 
 async def answered(url: str) -> object:
@@ -35,8 +35,8 @@ async def answered(url: str) -> object:
 
 async def ollama_model() -> str | None:
     """The first model of an Ollama on this machine."""
-    vendor = next(vendor for vendor in LOCAL if vendor.name == "ollama")
-    tags = await answered(f"{local_url(vendor).removesuffix('/v1')}/api/tags")
+    vendor = next(vendor for vendor in LOCAL if vendor.name == "ollama-native")
+    tags = await answered(f"{local_url(vendor)}{vendor.models_path}")
     models = tags.get("models") if isinstance(tags, dict) else None
     first = models[0] if isinstance(models, list) and models else None
     name = first.get("name") if isinstance(first, dict) else None

@@ -10,6 +10,7 @@ import msgspec
 from ..backends import VENDORS, HTTPBackend, Settings, make_backend
 from ..backends._carrier import transport_failure
 from ..backends._credentials import auth_headers
+from ..backends._registry import COMPATIBLE
 from ..events import InvalidRequestError, ProtocolError
 from ..protocols import classify_response
 from ..transports import http_client
@@ -33,15 +34,17 @@ async def list_models(provider: str, *, base_url: str | None = None, api_key: st
         backend, _ = make_backend(f"{provider}/-", settings)
         if provider == "demo" or not isinstance(backend, HTTPBackend):
             raise InvalidRequestError(f"{provider} has no list of models at a base URL")
-        auth_header = next((vendor.auth_header for vendor in VENDORS if vendor.name == backend.name), "authorization")
-        headers = auth_headers(auth_header, await backend.credentials.token())
-        return await _ask(client, backend.name, backend.where, headers)
+        row = next((vendor for vendor in VENDORS if vendor.name == backend.name), COMPATIBLE)
+        headers = {**row.models_headers, **auth_headers(row.auth_header, await backend.credentials.token())}
+        return await _ask(client, backend.name, backend.where, headers, row.models_path)
 
 
-async def _ask(client: httpx2.AsyncClient, provider: str, base_url: str, headers: Mapping[str, str]) -> list[str]:
+async def _ask(
+    client: httpx2.AsyncClient, provider: str, base_url: str, headers: Mapping[str, str], path: str = "/models"
+) -> list[str]:
     try:
         url = httpx2.URL(base_url)
-        response = await client.get(url.copy_with(path=url.path.rstrip("/") + "/models"), headers=headers)
+        response = await client.get(url.copy_with(path=url.path.rstrip("/") + path), headers=headers)
     except (httpx2.TransportError, httpx2.InvalidURL) as error:
         raise transport_failure(error, provider=provider, model="", where=base_url) from error
     if response.status_code != 200:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -30,7 +30,8 @@ Output = TypeVar("Output")
 class Reply(Struct, Generic[Output], frozen=True, kw_only=True):
     """What a stream said, all together.
 
-    `finish_reason` is None when the stream did not come to its end; `raw_finish_reason` is the provider's word.
+    `finish_reason` is None when the stream did not come to its end; `raw_finish_reason` is the provider's word
+    and `finish_details` what it said besides.
     `usage` is None when the provider reported none; for a stream that broke it is an estimate, and marked so.
     `tool_calls` are those that wait for their results; what the provider ran itself is among the parts of `message`, as are
     images and files. `message` is the assistant's turn, to be sent back as it is; `messages` is the conversation including it.
@@ -44,6 +45,7 @@ class Reply(Struct, Generic[Output], frozen=True, kw_only=True):
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     raw_finish_reason: str | None = None
+    finish_details: Mapping[str, object] | None = None
     output: Output | None = None
     message: Message = Message("assistant", "")
     messages: list[Message] = []
@@ -137,7 +139,7 @@ class Fold:
             case Image() | Audio() | File():
                 self._end_part(TextDelta)
                 self._parts.append(event)
-            case ToolResult() if event.id in self._executed:
+            case ToolResult() if event.id in self._executed or event.state is not None:  # the provider's own tool
                 self._end_part(TextDelta)
                 self._parts.append(event)
             case Citation():
@@ -184,6 +186,7 @@ class Fold:
             usage=usage,
             finish_reason=self._finish.reason if self._finish else None,
             raw_finish_reason=self._finish.raw if self._finish else None,
+            finish_details=self._finish.details if self._finish else None,
             message=turn,
             messages=[*before, *self._done, *([turn] if turn.content else [])],
             model=start.model,

@@ -78,10 +78,12 @@ class Retrying(Struct, frozen=True, tag="retrying"):
 
 
 class Finish(Struct, frozen=True, gc=False, tag="finish"):
-    """The model is done: exactly one a step. `raw` is the provider's word, None where it gave none."""
+    """The model is done: exactly one a step. `raw` is the provider's word, None where it gave none; `details` is what it said
+    besides: why it refused, at which stop sequence it ended."""
 
     reason: FinishReason
     raw: str | None = None
+    details: Mapping[str, object] | None = None
 
 
 class StreamError(Struct, frozen=True, tag="stream_error"):

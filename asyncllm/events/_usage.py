@@ -60,16 +60,16 @@ _CACHE_WRITE = (
     "cache_creation_tokens",
     "cacheWriteInputTokens",
 )
-_REASONING = ("reasoning_tokens", "thoughtsTokenCount")
+_REASONING = ("reasoning_tokens", "thinking_tokens", "thoughtsTokenCount")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details")
 
 
 def number(value: object) -> int | None:
     """A token count from what providers send: ints, floats, digit strings; a bool, None or nonsense is None."""
-    if value.__class__ is int:
-        return max(0, value)
     if isinstance(value, bool) or value is None:
         return None
+    if isinstance(value, int):
+        return max(0, value)
     try:
         return max(0, int(float(value)))  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

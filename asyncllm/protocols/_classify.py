@@ -15,104 +15,9 @@ from msgspec import Struct
 
 from ..events import LLMError, redact
 from ..events._errors import BY_KIND, MESSAGE_LIMIT, RateLimitError
+from ._error_codes import CODES, EXACT, GENERIC, PHRASES, REQUEST_IDS, STATUS
 from ._numbers import whole_number
 from ._retry_after import retry_after
-
-_CODES: dict[str, str] = {
-    code: kind
-    for kind, codes in {
-        "rate_limit": """rate_limit_exceeded slow_down requests tokens rate_limit_error ramp_limit_exceeded rate_limit
-            rate_limited too_many_requests resource_exhausted throttlingexception modelnotreadyexception throttling
-            limit_burst_rate ratelimiterror""",
-        "billing": """insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded billing_error
-            project_spend_limit_exceeded organization_usage_limit_exceeded billing_hard_limit_reached billing_not_active
-            enforced_spend_limit_reached contract_spend_limit_reached billing_disabled insufficient_balance
-            insufficient_credits payment_required arrearage""",
-        "authentication": """invalid_api_key authentication_error unauthenticated unauthorized api_key_invalid
-            invalid_authentication unrecognizedclientexception invalidsignatureexception expiredtokenexception
-            authenticationerror""",
-        "permission": """permission_error permission_denied unsupported_country_region_territory accessdeniedexception
-            access_denied forbidden permissiondeniederror""",
-        "not_found": """model_not_found not_found_error not_found deploymentnotfound resourcenotfoundexception notfounderror
-            deployment_not_found""",
-        "context_length": """context_length_exceeded exceed_context_size_error string_above_max_length
-            model_context_window_exceeded context_window_exceeded""",
-        "content_blocked": """content_policy_violation content_filter invalid_prompt bio_policy
-            misalignment_policy_violation responsibleaipolicyviolation data_inspection_failed content_blocked""",
-        "overloaded": """server_is_overloaded service_unavailable_error overloaded_error overloaded unavailable
-            serviceunavailableexception service_unavailable insufficient_system_resource capacity_exceeded
-            serviceunavailableerror""",
-        "server_error": """server_error internal_server_error internal api_error internalserverexception
-            modelerrorexception modelstreamerrorexception malformed_model_output internal_error internalservererror
-            provider_error upstream_error""",
-        "timeout": "timeout_error deadline_exceeded cancelled modeltimeoutexception timeout request_timeout gateway_timeout",
-        "invalid_request": """invalid_request_error unsupported_parameter invalid_value unsupported_value invalid_argument
-            failed_precondition validationexception badrequesterror bad_request invalid_request request_too_large
-            tool_use_failed invalidparameter invalid_parameter unprocessable_entity missing_required_parameter
-            json_validate_failed""",
-        "protocol": "protocol",
-        "connection": "connection",
-        "max_output": "max_output",
-        "unknown": "unknown",
-    }.items()
-    for code in codes.split()
-}
-
-_GENERIC = frozenset({"invalid_request", "server_error"})
-"""Kinds that a code of a broader sort names; a finer code or phrase beside it wins."""
-
-_STATUS: dict[int, str] = {
-    400: "invalid_request",
-    401: "authentication",
-    402: "billing",
-    403: "permission",
-    404: "not_found",
-    408: "timeout",
-    409: "server_error",
-    413: "context_length",
-    422: "invalid_request",
-    424: "server_error",
-    429: "rate_limit",
-    451: "permission",
-    498: "rate_limit",
-    499: "timeout",
-    503: "overloaded",
-    504: "timeout",
-    524: "timeout",
-    529: "overloaded",
-}
-
-_PHRASES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern, re.IGNORECASE))
-    for kind, pattern in (
-        (
-            "context_length",
-            r"maximum context length|context.{0,12}(length|window|size|limit)|prompt is too long|input is too long"
-            r"|inputs tokens \+ max_new_tokens must be|exceeds the maximum number of tokens|too many (input )?tokens"
-            r"|reduce the length of the (messages|input|prompt)",
-        ),
-        (
-            "billing",
-            r"credit balance is too low|insufficient (credit|balance|fund)|spend(ing)? limit|invalid_payment_instrument",
-        ),
-        ("authentication", r"api key not valid|(invalid|incorrect|missing|no) api[ -_]?key"),
-        ("not_found", r"model .{0,80}(not found|does not exist)|model identifier is invalid|no such model"),
-        ("content_blocked", r"content (management )?policy|safety (system|filter)"),
-        ("overloaded", r"\boverloaded\b"),
-        ("rate_limit", r"rate.?limit(ed)? (is )?(reached|exceeded)|too many requests"),
-    )
-)
-
-
-_REQUEST_IDS = (
-    "x-request-id",
-    "request-id",
-    "x-amzn-requestid",
-    "x-goog-request-id",
-    "apim-request-id",
-    "x-generation-id",
-    "cf-ray",
-)
 
 
 class ErrorFacts(Struct):
@@ -153,13 +58,13 @@ def _read_object(body: Mapping[str, Any], facts: ErrorFacts, depth: int) -> None
             facts.message = facts.message or "; ".join(_validation(item) for item in inner)
         elif inner not in (None, "", False):
             _read(inner, facts, depth + 1)
-    for name in ("message", "status_msg", "error_msg", "msg", "error_message"):
+    for name in ("message", "Message", "status_msg", "error_msg", "msg", "error_message"):
         value = body.get(name)
         if isinstance(value, str) and value and not facts.message:
             facts.message = value
         elif name == "message" and isinstance(value, Mapping | list):
             _read(value, facts, depth + 1)
-    for name in ("code", "error_code", "type", "status", "error_type", "status_code", "reason"):
+    for name in ("code", "error_code", "__type", "type", "status", "error_type", "status_code", "reason"):
         value = body.get(name)
         if isinstance(value, bool) or value in (None, "", "error"):
             continue
@@ -170,7 +75,7 @@ def _read_object(body: Mapping[str, Any], facts: ErrorFacts, depth: int) -> None
             elif name in ("code", "status_code") and number:
                 facts.codes.append(str(number))
         elif isinstance(value, str):
-            facts.codes.append(value)
+            facts.codes.append(exception_name(value) if name == "__type" else value)
     facts.request_id = facts.request_id or _string(body.get("request_id"))
     if isinstance(details := body.get("details"), list):
         facts.details += details
@@ -180,11 +85,20 @@ def _read_object(body: Mapping[str, Any], facts: ErrorFacts, depth: int) -> None
     elif isinstance(details, Mapping) and (code := _string(details.get("error_code"))):
         facts.codes.insert(0, code)
     metadata = body.get("metadata")
+    if (wait := whole_number(body.get("resets_in_seconds"))) is not None:  # ChatGPT's plans
+        facts.headers = {"retry-after": str(wait), **facts.headers}
     if isinstance(metadata, Mapping):
+        if isinstance(reasons := metadata.get("reasons"), list) and "flagged_input" in metadata:
+            facts.block_reason = ", ".join(map(str, reasons)) or "moderation"  # OpenRouter, as a 403
         if isinstance(headers := metadata.get("headers"), Mapping):
             facts.headers = {str(key).lower(): str(value) for key, value in headers.items()}
         if raw := _string(metadata.get("raw")):
             facts.message = f"{facts.message}: {raw}" if facts.message else raw
+
+
+def exception_name(text: str) -> str:
+    """The name of an AWS exception: it may stand after a namespace, and before the URI of its definition."""
+    return text.partition(":")[0].rpartition("#")[2]
 
 
 def _string(value: object) -> str | None:
@@ -202,23 +116,31 @@ def _validation(item: object) -> str:
 def _kind(facts: ErrorFacts, status: int | None) -> str:
     effective = status if status is not None and status != 200 else facts.status
     server_side = effective is not None and effective >= 500
+    if facts.block_reason is not None:
+        return "content_blocked"
     found = ""
-    for code in facts.codes:
-        kind = _CODES.get(code.lower().replace(" ", "_").replace("-", "_"))
-        if kind is not None and (not found or found in _GENERIC) and not (server_side and kind == "billing"):
+    for given in facts.codes:
+        code = given.lower().replace(" ", "_").replace("-", "_")
+        kind = CODES.get(code)
+        if kind is not None and code in EXACT:
+            return kind
+        if kind == "unknown" and effective is not None:
+            continue  # the status says more
+        finer = not found or found in GENERIC or (found == "permission" and kind == "billing")
+        if kind is not None and finer and not (server_side and kind == "billing"):
             found = kind
     if not found and effective is not None:
-        found = _STATUS.get(effective) or (
+        found = STATUS.get(effective) or (
             "server_error" if server_side else "invalid_request" if effective >= 400 else "unknown"
         )
-    elif found in _GENERIC and effective is not None and _STATUS.get(effective, found) != found:
-        found = _STATUS[effective] if effective != 400 else found
+    elif found in GENERIC and effective is not None and STATUS.get(effective, found) != found:
+        found = STATUS[effective] if effective != 400 else found
     if (
         found in ("", "invalid_request", "unknown")
         or (found == "server_error" and effective is None)
         or (found == "permission")
     ):
-        for kind, pattern in _PHRASES:
+        for kind, pattern in PHRASES:
             if pattern.search(facts.message) and (found != "permission" or kind in ("content_blocked", "billing")):
                 return kind
     return found or "server_error"
@@ -238,8 +160,10 @@ def classify(
 
     `body` is the parsed JSON, or the text where it is none; `text` the body as sent. `now` is for tests.
     """
-    headers = headers or {}
+    headers = {name.lower(): value for name, value in headers.items()} if headers else {}
     facts = error_facts(body)
+    if named := headers.get("x-amzn-errortype"):
+        facts.codes.insert(0, exception_name(named))
     kind = _kind(facts, status)
     now = time.time() if now is None else now
     wait = retry_after({**facts.headers, **headers}, facts.details, facts.message, now)
@@ -256,14 +180,27 @@ def classify(
         "retry_after": wait,
         "body": text,
     }
+    if kind == "rate_limit" and _per_day(facts.details):
+        fields["retryable"] = False  # the quota comes back tomorrow, whatever the hint to wait says
     if (said := headers.get("x-should-retry")) in ("true", "false"):
         fields["retryable"] = said == "true"
     if cls is RateLimitError and wait is not None:
         with suppress(OverflowError, ValueError):  # beyond the calendar
             fields["reset_time"] = datetime.fromtimestamp(now + wait, UTC)
     if kind == "content_blocked":
-        fields["block_reason"] = facts.codes[0] if facts.codes else None
+        fields["block_reason"] = facts.block_reason or (facts.codes[0] if facts.codes else None)
     return cls(message, **fields)
+
+
+def _per_day(details: list[object]) -> bool:
+    """Whether a google.rpc.QuotaFailure is about a quota of a day."""
+    violations = [item.get("violations") for item in details if isinstance(item, Mapping)]
+    return any(
+        isinstance(violation, Mapping) and "perday" in str(violation.get("quotaId", "")).lower()
+        for listed in violations
+        if isinstance(listed, list)
+        for violation in listed
+    )
 
 
 def _summary(text: str | None, status: int | None) -> str:
@@ -282,7 +219,7 @@ def _summary(text: str | None, status: int | None) -> str:
 
 def request_id(headers: Mapping[str, str]) -> str | None:
     """The provider's id of a request, from the headers of its answer."""
-    return next((value for name in _REQUEST_IDS if (value := headers.get(name))), None)
+    return next((value for name in REQUEST_IDS if (value := headers.get(name))), None)
 
 
 def classify_response(

@@ -54,6 +54,11 @@ class Decoder(Protocol):
         """The transport failed. After the model was done that is no error."""
         ...
 
+    def resume(self) -> Encoded | None:
+        """A request for what is left of a stream that broke, where the wire has one; its frames go on in this decoder, which
+        says nothing twice."""
+        ...
+
 
 class Codec(Protocol):
     """One wire, for one vendor's dialect of it."""

@@ -19,7 +19,7 @@ from ..events import (
     Usage,
 )
 from ._classify import classify
-from ._codec import FrameLike
+from ._codec import Encoded, FrameLike
 from ._finish import finish_reason
 from ._json import parse_json
 
@@ -84,6 +84,10 @@ class WireDecoder(ABC):
             else:
                 self._error(error, events)
         return events
+
+    def resume(self) -> Encoded | None:
+        """How the rest of a stream that broke can be had; on most wires it cannot."""
+        return None
 
     def _frame(self, frame: FrameLike, events: list[StreamEvent], *, cut: bool = False) -> None:
         """One frame of any shape. `cut`: nothing ended it but the end of the bytes."""
@@ -162,7 +166,7 @@ class WireDecoder(ABC):
     def _not_json(self, text: str, event: str, cut: bool, events: list[StreamEvent]) -> None:
         if event == "unframed":
             return
-        if event == "error":
+        if event == "error" and not (cut and text[0] == "{"):
             self._error(self._classified(text, text), events)
         elif cut and text[0] != "<":
             if self._finish is None:

@@ -10,7 +10,8 @@ _WORDS: dict[FinishReason, str] = {
     "model_context_window_exceeded",
     "tool_calls": "tool_calls tool_use function_call tool_call",
     "content_filter": "content_filter content_filtered sensitive safety recitation prohibited_content blocklist refusal "
-    "spii language image_safety image_prohibited_content image_recitation model_armor guardrail_intervened",
+    "spii language image_safety image_prohibited_content image_recitation image_other "
+    "model_armor guardrail_intervened",
     "error": "error network_error insufficient_system_resource abort aborted cancelled timeout malformed_function_call "
     "malformed_response malformed_model_output malformed_tool_use unexpected_tool_call too_many_tool_calls "
     "missing_thought_signature",

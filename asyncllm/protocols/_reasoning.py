@@ -24,4 +24,7 @@ def effort_of(reasoning: ReasoningEffort | int) -> ReasoningEffort:
     """The least effort whose budget covers a number of tokens."""
     if not isinstance(reasoning, int):
         return reasoning
-    return next((effort for effort, budget in BUDGETS.items() if reasoning <= budget), "max")
+    for effort, budget in BUDGETS.items():
+        if reasoning <= budget:
+            return effort
+    return "max"

@@ -41,16 +41,23 @@ def retry_after(headers: Mapping[str, str], details: Sequence[object], message: 
     waits = [
         wait
         for left, reset in _RESETS
-        if headers.get(left) == "0" and (wait := _reset(headers.get(reset), now)) is not None
+        if _used_up(headers.get(left)) and (wait := _reset(headers.get(reset), now)) is not None
     ]
     if waits:
         return max(waits)
-    if (wait := _reset(headers.get("x-ratelimit-reset"), now)) is not None and headers.get(
-        "x-ratelimit-remaining", "0"
-    ) == "0":
+    if (wait := _reset(headers.get("x-ratelimit-reset"), now)) is not None and _used_up(
+        headers.get("x-ratelimit-remaining", "0")
+    ):
         return wait
     found_phrase = _PHRASE.search(message)
     return duration(found_phrase[1]) if found_phrase else None
+
+
+def _used_up(left: str | None) -> bool:
+    try:
+        return left is not None and float(left) <= 0
+    except ValueError:
+        return False
 
 
 def duration(text: str) -> float | None:

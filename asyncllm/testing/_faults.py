@@ -49,6 +49,7 @@ class Plan:
         before_head: what to wait for before anything is sent.
         end: `complete` as HTTP wants it; `fin` or `reset` without the end of the body; `truncated` inside a chunk.
         error_frames: an error as the wire says it inside a stream.
+        comment: a text as what clients of the framing pass over.
         sizes: the sizes of the writes, in turn; None writes each frame by itself.
     """
 
@@ -61,6 +62,7 @@ class Plan:
     end: End = "complete"
     sizes: Iterator[int] | None = None
     error_frames: Callable[[LLMError], list[bytes]] | None = None
+    comment: Callable[[str], bytes] = lambda text: f": {text}\n\n".encode()
 
     def after(self, events: int) -> int:
         """The position in `steps` right after so many events."""
@@ -193,7 +195,7 @@ class KeepAlive:
     text: str = "keep-alive"
 
     def apply(self, plan: Plan) -> None:
-        comment: list[Frame | Hold] = [Frame(f": {self.text}\n\n".encode(), "comment")]
+        comment: list[Frame | Hold] = [Frame(plan.comment(self.text), "comment")]
         if self.interval:
             comment.append(Hold(Delay(self.interval)))
         steps = comment * self.before

@@ -27,10 +27,18 @@ from ..events import (
 from ..protocols import Request, ServerSide, classify
 from ._faults import Fault, Frame, Hold, Plan
 from ._waits import Delay, Waitable
-from ._wires import CHAT, CONTENT_TYPES, FRAMES, wire, wire_of
+from ._wires import CHAT, COMMENTS, CONTENT_TYPES, FRAMES, wire, wire_of
 
 _SECRET_HEADERS = frozenset(
-    {"authorization", "api-key", "x-api-key", "x-goog-api-key", "cookie", "proxy-authorization"}
+    {
+        "authorization",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+        "x-amz-security-token",
+        "cookie",
+        "proxy-authorization",
+    }
 )
 
 _STREAM_HEADERS = {
@@ -242,7 +250,9 @@ def _plan_stream(answer: Answer, side: ServerSide, asked: Request, body: Mapping
         return [as_bytes(frame) for frame in side.encoder(asked, body).encode(StreamError(error))]
 
     headers = {"content-type": CONTENT_TYPES[side.framing], **_STREAM_HEADERS}
-    return Plan(answer.status, headers, steps, error_frames=error_frames)
+    plan = Plan(answer.status, headers, steps, error_frames=error_frames)
+    plan.comment = COMMENTS.get(side.framing, plan.comment)
+    return plan
 
 
 def _plan_object(answer: Answer, side: ServerSide, asked: Request) -> Plan:

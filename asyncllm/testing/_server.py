@@ -332,7 +332,7 @@ class _Connection(asyncio.Protocol):
         until = asyncio.ensure_future(hold.until.wait())
         try:
             while not (await asyncio.wait([until], timeout=hold.comment_every))[0]:
-                await out.write(_framed(b": keep-alive\n\n", plan))
+                await out.write(_framed(plan.comment("keep-alive"), plan))
                 await out.flush()
         finally:
             until.cancel()

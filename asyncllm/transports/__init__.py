@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ._eventstream import EventStreamFramer, encode_event_stream
 from ._frames import MAX_FRAME_BYTES, Frame, Framer
 from ._jsonl import JSONLinesFramer
 from ._sniff import SniffingFramer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_LIMITS",
     "MAX_FRAME_BYTES",
+    "EventStreamFramer",
     "FastTransport",
     "Frame",
     "Framer",
@@ -26,6 +28,7 @@ __all__ = [
     "SSEFramer",
     "SniffingFramer",
     "as_response",
+    "encode_event_stream",
     "encode_sse",
     "fallback_reason",
     "http_client",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
+from ._eventstream import EventStreamFramer
 from ._frames import MAX_FRAME_BYTES, Frame, Framer
 from ._jsonl import JSONLinesFramer
 from ._sse import SSEFramer
@@ -13,7 +16,8 @@ _SILENT = b" \t\r\n\xef\xbb\xbf"
 
 
 class SniffingFramer:
-    """Server-sent events, JSON lines, or one JSON body (a page is taken as a body, too), decided by the first bytes."""
+    """Server-sent events, JSON lines, AWS event stream messages, or one JSON body (a page is taken as a body, too), decided
+    by the first bytes. A message begins with its length, and so with a zero: text never does."""
 
     __slots__ = ("_chosen", "_held", "_held_bytes", "_max")
 
@@ -46,16 +50,25 @@ class SniffingFramer:
         return self._chosen.close()
 
     def _choose(self, start: bytes) -> Framer:
+        if start[0] == 0:
+            return EventStreamFramer(max_frame_bytes=self._max)
         if start[0] not in b"{[<":
             return SSEFramer(unframed=True, max_frame_bytes=self._max)
         line, _, _ = start.partition(b"\n")
         if start[:1] == b"<" or len(line) > self._max:
             return _BodyFramer(max_frame_bytes=self._max)
+        return JSONLinesFramer(max_frame_bytes=self._max) if _is_json(line) else _BodyFramer(max_frame_bytes=self._max)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
         try:
-            msgspec.json.decode(line, type=msgspec.Raw)
-        except (msgspec.DecodeError, RecursionError):
-            return _BodyFramer(max_frame_bytes=self._max)
-        return JSONLinesFramer(max_frame_bytes=self._max)
+            json.loads(line)  # takes what msgspec does not: half a character in an escape, NaN
+        except (ValueError, RecursionError):
+            return False
+    return True
 
 
 class _BodyFramer(JSONLinesFramer):

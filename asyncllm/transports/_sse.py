@@ -20,8 +20,8 @@ class SSEFramer(BoundedFramer):
     Args:
         lenient: deliver an event that the end of the stream left without its blank line (many servers of language models
             end so); the specification discards it.
-        unframed: deliver lines that are bare JSON objects, which the specification ignores, as frames of the event
-            "unframed": some servers append an error so (quirk A9).
+        unframed: deliver bare JSON, which the specification ignores, as frames of the event "unframed": an object on a
+            line, or an object or array over the lines up to the next field. Some servers append an error so (quirk A9).
         max_frame_bytes: the most that one event may hold.
 
     Attributes:
@@ -125,6 +125,7 @@ class SSEFramer(BoundedFramer):
         data: list[str] = []
         event = ""
         retry: int | None = None
+        loose: list[str] = []  # the lines of bare JSON
         for line in str(block, "utf-8", "replace").split("\n"):
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -138,10 +139,23 @@ class SSEFramer(BoundedFramer):
             elif name == "retry":
                 if value.isascii() and value.isdigit():
                     retry = self.retry = int(value[:18])
-            elif self._unframed and name[:1] == "{":
-                frames.append(Frame(line, "unframed"))
+            elif self._unframed and (loose or line[:1] in ("{", "[")):
+                loose.append(line)
+                if not _is_end(line, loose[0]):
+                    continue
+            if loose:
+                frames.append(Frame("\n".join(loose), "unframed"))
+                loose.clear()
+        if loose:
+            frames.append(Frame("\n".join(loose), "unframed"))
         if data:
             frames.append(Frame("\n".join(data), event or "message", self.last_event_id, retry))
+
+
+def _is_end(line: str, first: str) -> bool:
+    """Whether bare JSON that began with the line `first` ends with this one: on a line by itself, or on the first."""
+    closing = "}" if first[:1] == "{" else "]"
+    return line.rstrip()[-1:] == closing and (line is first or line[:1] == closing)
 
 
 def encode_sse(data: str, *, event: str | None = None, id: str | None = None) -> bytes:

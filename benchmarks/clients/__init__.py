@@ -1,24 +1,57 @@
-"""The clients that are compared, by name. Each lives in a worker process of its own."""
+"""The clients that are compared, by the names of their rows. Each lives in a worker process of its own."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any, Literal, NamedTuple
 
-from ._client import BenchmarkClient
+from ._client import BenchmarkClient, Blocking
 
-CLIENTS = {
-    "raw": "raw:RawClient",
-    "asyncllm": "ours:AsyncLLMClient",
-    "httpx2": "httpx2_sse:Httpx2Client",
-    "openai": "openai_sdk:OpenAIClient",
+
+class Row(NamedTuple):
+    """`client` is "module:class" in this package; `library` the distribution whose version is told, "" for the floors.
+
+    `peer` names the virtual environment of its own (see `benchmarks/peers`), "" is the one that runs the benchmarks.
+    `slow` is how many times fewer events it is given in a round, so that a round of its is about as long as the others'.
+    """
+
+    client: str
+    library: str = ""
+    peer: str = ""
+    loop: Literal["asyncio", "uvloop", "blocking"] = "asyncio"
+    slow: int = 1
+
+
+ROWS = {
+    "raw": Row("raw:RawClient"),
+    "raw on uvloop": Row("raw:RawClient", "uvloop", loop="uvloop"),
+    "raw blocking": Row("raw_blocking:BlockingRawClient", loop="blocking"),
+    "asyncllm": Row("ours:AsyncLLMClient", "asyncllm"),
+    "asyncllm on uvloop": Row("ours:AsyncLLMClient", "asyncllm", loop="uvloop"),
+    "asyncllm stream.text": Row("ours:TextClient", "asyncllm"),
+    "asyncllm stream.batches()": Row("ours:BatchesClient", "asyncllm"),
+    "asyncllm over AsyncOpenAI": Row("ours_over_openai:OverOpenAIClient", "asyncllm", slow=5),
+    "asyncllm over AsyncOpenAI with our transport": Row("ours_over_openai:OverOpenAIAndUsClient", "asyncllm"),
+    "asyncllm SyncClient": Row("ours_blocking:SyncClient", "asyncllm", loop="blocking"),
+    "httpx2": Row("httpx2_sse:Httpx2Client", "httpx2", slow=5),
+    "aiohttp": Row("aiohttp_sse:AiohttpClient", "aiohttp"),
+    "openai": Row("openai_sdk:OpenAIClient", "openai", slow=20),
+    "openai .stream()": Row("openai_sdk:OpenAIHelperClient", "openai", slow=40),
+    "pydantic-ai": Row("pydantic_ai_model:PydanticAIClient", "pydantic-ai-slim", "pydantic-ai", slow=20),
+    "langchain-openai": Row("langchain_chat:LangChainClient", "langchain-openai", "langchain-openai", slow=20),
+    "any-llm": Row("any_llm_sdk:AnyLLMClient", "any-llm-sdk", "any-llm", slow=20),
+    "liter-llm": Row("liter_llm_rust:LiterLLMClient", "liter-llm", "liter-llm", slow=20),
+    "litellm": Row("litellm_sdk:LiteLLMClient", "litellm", "litellm", slow=40),
 }
 
 
 def make_client(name: str, base_url: str) -> BenchmarkClient:
     """Imports nothing but that client's library."""
-    module, _, attribute = CLIENTS[name].partition(":")
-    client: BenchmarkClient = getattr(import_module(f"{__name__}.{module}"), attribute)(base_url)
-    return client
+    row = ROWS[name]
+    module, _, attribute = row.client.partition(":")
+    client: Any = getattr(import_module(f"{__name__}.{module}"), attribute)(base_url)
+    made: BenchmarkClient = Blocking(client) if row.loop == "blocking" else client
+    return made
 
 
-__all__ = ["CLIENTS", "BenchmarkClient", "make_client"]
+__all__ = ["ROWS", "BenchmarkClient", "Row", "make_client"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httptools
 
@@ -34,7 +35,7 @@ class _Connection(asyncio.Protocol):
             self.waiter = None
             waiter.set_result(None)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         self.done = True
 
     def on_headers_complete(self) -> None:
@@ -47,14 +48,20 @@ class _Connection(asyncio.Protocol):
         self.done = True
 
 
+def request_head(url: SplitResult) -> bytes:
+    """All of it but the length of the body, which comes last."""
+    return (
+        f"POST {url.path}/chat/completions HTTP/1.1\r\nhost: {url.netloc}\r\ncontent-type: application/json\r\n"
+        "authorization: Bearer x\r\ncontent-length: "
+    ).encode()
+
+
 class RawClient:
     def __init__(self, base_url: str) -> None:
         url = urlsplit(base_url)
         self._host, self._port = url.hostname or "", url.port or 80
-        self._head = (
-            f"POST {url.path}/chat/completions HTTP/1.1\r\nhost: {url.netloc}\r\ncontent-type: application/json\r\n"
-            "authorization: Bearer x\r\ncontent-length: "
-        ).encode()
+        self._head = request_head(url)
+        self._tls = ssl.create_default_context() if url.scheme == "https" else None
         self._idle: list[_Connection] = []
 
     async def open(self, model: str) -> _Connection:
@@ -62,7 +69,7 @@ class RawClient:
         if self._idle:
             connection = self._idle.pop()
         else:
-            _, connection = await loop.create_connection(_Connection, self._host, self._port)
+            _, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
         body = request_body(model)
         connection.send(b"%b%d\r\n\r\n%b" % (self._head, len(body), body), loop)
         await connection.head

@@ -146,7 +146,9 @@ def _assistant(message: Message, quirks: ChatQuirks, provider: str, where: str, 
             case Reasoning():
                 if quirks.echo_reasoning:
                     _echo(part, provider, out)
-            case ToolResult() if not any(isinstance(call, ToolCall) and call.id == part.id for call in message.parts):
+            case ToolResult(state=None) if not any(
+                isinstance(call, ToolCall) and call.id == part.id for call in message.parts
+            ):
                 raise InvalidRequestError(f"{where}: results of tools go in a message of role 'tool'")
             case _:  # what another provider's model made or ran: this wire has no place for it
                 warnings.append(f"{where}: the assistant's {type(part).__name__} was left out")

@@ -1,0 +1,39 @@
+"""What is measured, by name. A mode gives one table or several; see README.md for what the numbers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .._processes import Machine
+from .._series import Table
+from . import among_peers, bursts, drips, flat, imports, memory, requests, scaling, sdk, swarm, sync, tls, tools
+
+Mode = Callable[[Machine, bool], list[Table]]
+"""The second argument is whether fewer rounds will do."""
+
+MODES: dict[str, Mode] = {
+    "burst": bursts.burst,
+    "coalesced": bursts.coalesced,
+    "drip": drips.drip,
+    "requests": requests.requests,
+    "memory": memory.memory,
+    "imports": imports.imports,
+    "tools": tools.tools,
+    "crowd": drips.crowd,
+    "ends": requests.ends,
+    "scaling": scaling.scaling,
+    "swarm": swarm.swarm,
+    "tls": tls.tls,
+    "sdk": sdk.sdk,
+    "sync": sync.sync,
+    "flat": flat.flat,
+}
+
+AMONG_PEERS: dict[str, Mode] = {
+    "burst": among_peers.burst,
+    "drip": among_peers.drip,
+    "requests": among_peers.requests,
+    "memory": among_peers.memory,
+}
+
+__all__ = ["AMONG_PEERS", "MODES", "Mode"]
