@@ -154,9 +154,7 @@ class Client:
         return request_from(self.model, input, merged)
 
     def _stream(self, request: Request, spec: OutputSpec | None) -> Stream[Any]:
-        return Stream(
-            lambda: self._backend.stream(request), history=request.messages, total=request.timeout.total, output=spec
-        )
+        return Stream(self._backend, request, output=spec)
 
     @overload
     async def complete(self, input: Input, *, output: type[T], **options: Unpack[OptionsBesideOutput]) -> Reply[T]: ...

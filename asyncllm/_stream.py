@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
+from ._limits import Limits
 from ._output import OutputSpec
-from .backends import EventSource, Interrupt, Interrupted
+from .backends import Backend, EventSource, settled
 from .events import (
     Finish,
     Fold,
     IncompleteStreamError,
+    InterTokenTimeout,
     LLMError,
-    Message,
     Reply,
     StreamError,
     StreamEvent,
@@ -24,6 +25,7 @@ from .events import (
     TotalTimeout,
     has_content,
 )
+from .protocols import Request
 
 Output = TypeVar("Output")
 
@@ -42,27 +44,18 @@ class Stream(Generic[Output]):
     closes the connection at once.
     """
 
-    def __init__(
-        self,
-        open_source: Callable[[], EventSource],
-        *,
-        history: tuple[Message, ...] = (),
-        total: float | None = None,
-        output: OutputSpec | None = None,
-    ) -> None:
-        self._open = open_source
-        self._history = history
-        self._total = total
+    def __init__(self, backend: Backend, request: Request, *, output: OutputSpec | None = None) -> None:
+        self._backend = backend
+        self._request = request
         self._output = output
         self._source: EventSource | None = None
+        self._ask: Callable[[], Awaitable[list[StreamEvent]]]
         self._pending: Iterator[StreamEvent] = iter(())
         self._fold = Fold()
         self._error: LLMError | None = None
         self._finished = False
         self._closed = False
-        self._reading = False
-        self._guard: Interrupt[Literal["closed", "timeout"]] = Interrupt()
-        self._timer: asyncio.TimerHandle | None = None
+        self._guard = Limits(request.timeout)
 
     # ---- beginning
 
@@ -111,15 +104,18 @@ class Stream(Generic[Output]):
         """The next batch without its StreamError, which becomes `_error`; None at the end."""
         if self._finished or self._closed:
             return None
-        if self._reading:
+        guard = self._guard
+        if guard.waiting:
             raise RuntimeError("this stream is being read by another task; one task at a time can iterate a stream")
-        self._reading = True
+        if self._source is None:
+            self._start()
+        guard.begin()
         try:
-            if self._source is None:
-                self._start()
-            assert self._source is not None
-            batch = await self._guard.run(self._source.__anext__)
-        except Interrupted:
+            batch = await self._ask()
+        except asyncio.CancelledError:
+            if not guard.broke():
+                self._abort()
+                raise
             await self._interrupted()
             return None
         except StopAsyncIteration:
@@ -130,7 +126,11 @@ class Stream(Generic[Output]):
             self._abort()
             raise
         finally:
-            self._reading = False
+            guard.end()
+        if not guard.answering and has_content(batch):
+            guard.answering = True
+            assert self._source is not None
+            self._ask = settled(self._source).__anext__
         last = batch[-1]
         if isinstance(last, Finish | StreamError):
             return await self._ended(batch)
@@ -142,9 +142,9 @@ class Stream(Generic[Output]):
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise RuntimeError("a Stream needs asyncio: no event loop of it is running here (trio is none)") from None
-        self._source = self._open()
-        if self._total is not None:
-            self._timer = loop.call_later(self._total, self._guard.interrupt, "timeout")
+        self._guard.start(loop)
+        self._source = self._backend.stream(self._request)
+        self._ask = self._source.__anext__
 
     async def _ended(self, batch: list[StreamEvent]) -> list[StreamEvent] | None:
         """The last batch. The error, if there is one, is raised once the events before it are out."""
@@ -163,8 +163,19 @@ class Stream(Generic[Output]):
 
     async def _interrupted(self) -> None:
         self._finished = True
-        if self._guard.why == "timeout":
-            self._fail(TotalTimeout(f"the whole call took longer than {self._total:g} s (timeout.total)"))
+        limits = self._request.timeout
+        match self._guard.why:
+            case "total":
+                self._fail(TotalTimeout(f"the whole call took longer than {limits.total:g} s (timeout.total)"))
+            case "silence":
+                said = self.partial
+                self._fail(
+                    InterTokenTimeout(
+                        f"nothing more of the answer came for {limits.inter_token:g} s (timeout.inter_token)",
+                        provider=said.backend or self._backend.name,
+                        model=said.model or self._request.model,
+                    )
+                )
         await self._release()
 
     # ---- other views of the same events
@@ -200,7 +211,7 @@ class Stream(Generic[Output]):
     @property
     def partial(self) -> Reply[object]:
         """The Reply of what has been received so far."""
-        return self._fold.reply(before=self._history)
+        return self._fold.reply(before=self._request.messages)
 
     @property
     def error(self) -> LLMError | None:
@@ -220,7 +231,7 @@ class Stream(Generic[Output]):
             return
         self._closed = True
         self._pending = iter(())
-        if self._reading:
+        if self._guard.waiting:
             self._guard.interrupt("closed")  # the reader lets go
         elif not self._finished:
             await self._release()
@@ -230,14 +241,14 @@ class Stream(Generic[Output]):
         if self._closed:
             return
         self._pending = iter(())
-        if self._reading:
+        if self._guard.waiting:
             self._closed = True
             self._guard.interrupt("closed")
         elif not self._finished:
             self._abort()
 
     async def _release(self) -> None:
-        self._stop_timer()
+        self._guard.stop()
         source = self._source
         if source is not None:
             try:
@@ -248,14 +259,9 @@ class Stream(Generic[Output]):
 
     def _abort(self) -> None:
         self._closed = True
-        self._stop_timer()
+        self._guard.stop()
         if self._source is not None:
             self._source.abort()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def __del__(self) -> None:
         if not self._finished and not self._closed and self._source is not None:

@@ -343,7 +343,7 @@ async def test_cancellation_by_others_wins_over_a_limit() -> None:
 
         task = asyncio.create_task(read())
         await settle()
-        stream._guard.interrupt("timeout")
+        stream._guard.interrupt("total")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -27,6 +27,14 @@ class EventSource(Protocol):
         ...
 
 
+def settled(source: EventSource) -> EventSource:
+    """What is left to be asked for batches once wrappers have nothing more to do: those that have stepped aside name, as
+    `through`, whom they would only pass on. Closing is still theirs."""
+    while (inner := getattr(source, "through", None)) is not None:
+        source = inner
+    return source
+
+
 class Backend(Protocol):
     """Something that streams answers. It may serve many calls at once, under one event loop after another."""
 

@@ -31,7 +31,7 @@ class Interrupt(Generic[Why]):
 
     @property
     def waiting(self) -> bool:
-        """Whether a task is inside :meth:`run`."""
+        """Whether a task is inside: between :meth:`begin` and its end."""
         return self._task is not None
 
     def interrupt(self, why: Why) -> None:
@@ -44,18 +44,31 @@ class Interrupt(Generic[Why]):
 
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
         """Await `call()`. Raises :class:`Interrupted` if it was broken off."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._cancelling = task.cancelling()
+        self.begin()
         try:
-            result = await call()
+            return await call()
         except asyncio.CancelledError:
-            if self._hit and task.uncancel() <= self._cancelling:
+            if self.broke():
                 raise Interrupted from None
             raise
         finally:
-            self._task = None
-        if self._hit:  # it was done already when the interrupt came; the result stands
+            self.end()
+
+    # the parts of `run`, for the loop that cannot afford a coroutine more
+
+    def begin(self) -> None:
+        """The await begins, in the task that runs."""
+        task = self._task = asyncio.current_task()
+        assert task is not None
+        self._cancelling = task.cancelling()
+
+    def broke(self) -> bool:
+        """The await was cancelled: whether by :meth:`interrupt` alone. The cancellation is taken back then."""
+        task, self._task = self._task, None
+        return self._hit and task is not None and task.uncancel() <= self._cancelling
+
+    def end(self) -> None:
+        """The await is over. If an interrupt came when it was done already, the result stands."""
+        task, self._task = self._task, None
+        if self._hit and task is not None:
             task.uncancel()
-        return result

@@ -86,21 +86,21 @@ class Failover:
 class _Attempts(ABC):
     """The part that retry and failover share: attempts one after another, until one says something."""
 
-    __slots__ = ("_attempt", "_done", "_held", "_source", "_through")
+    __slots__ = ("_attempt", "_done", "_held", "_source", "through")
 
     def __init__(self) -> None:
         self._attempt = 0
         self._source: EventSource | None = None
         self._held: list[StreamEvent] = []  # what an attempt said before any content: dropped if it fails
-        self._through = False
+        self.through: EventSource | None = None
         self._done = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[StreamEvent]:
-        if self._through and self._source is not None:
-            return await self._source.__anext__()
+        if self.through is not None:
+            return await self.through.__anext__()
         if self._done:
             raise StopAsyncIteration
         if self._source is None:
@@ -109,14 +109,14 @@ class _Attempts(ABC):
             batch = await self._source.__anext__()
             last = batch[-1]
             if has_content(batch):
-                self._through = True
+                self.through = self._source
                 return self._release(batch)
             if isinstance(last, Retrying):
                 return batch  # an attempt's own attempts: visible as they happen
             if isinstance(last, StreamError):
                 retrying = self._again(last.error)
                 if retrying is None:
-                    self._through = True
+                    self.through = self._source
                     return self._release(batch)
                 self._held.clear()
                 source, self._source = self._source, None

@@ -1,78 +1,59 @@
-"""The first-token and inter-token limits, around any backend: one timer a call, re-armed when it fires too early."""
+"""The first-token limit, around any backend: each attempt of a call has it anew. The others are the stream's own."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Self
 
-from ..events import FirstTokenTimeout, InterTokenTimeout, LLMError, StreamError, StreamEvent, has_content
+from ..events import FirstTokenTimeout, StreamError, StreamEvent, has_content
 from ..protocols import Request
 from ._backend import Backend, EventSource
 from ._interrupt import Interrupt, Interrupted
 
 
 class Timed:
-    """A backend whose calls end with a typed timeout when the model falls silent."""
+    """A backend whose calls end with a typed timeout when no content of an answer comes."""
 
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
         self.name = inner.name
 
     def stream(self, request: Request) -> EventSource:
-        limits = request.timeout
-        if limits.first_token is None and limits.inter_token is None:
-            return self._inner.stream(request)
-        return _TimedSource(self._inner.stream(request), request, self.name)
+        source = self._inner.stream(request)
+        limit = request.timeout.first_token
+        return source if limit is None else _TimedSource(source, limit, self.name, request.model)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
 class _TimedSource:
-    __slots__ = (
-        "_ask",
-        "_deadline",
-        "_done",
-        "_guard",
-        "_inner",
-        "_limit",
-        "_limit_changed",
-        "_loop",
-        "_name",
-        "_request",
-        "_timer",
-        "_token",
-    )
+    __slots__ = ("_begun", "_done", "_guard", "_inner", "_left", "_limit", "_model", "_name", "_timer", "through")
 
-    def __init__(self, inner: EventSource, request: Request, name: str) -> None:
+    def __init__(self, inner: EventSource, limit: float, name: str, model: str) -> None:
         self._inner = inner
-        self._ask = inner.__anext__
-        self._request = request
+        self._limit = limit
         self._name = name
+        self._model = model
         self._guard: Interrupt[bool] = Interrupt()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._limit = request.timeout.first_token
-        self._deadline = 0.0
-        self._limit_changed = False
-        self._token = False  # whether the answer has begun
+        self._begun = False
         self._done = False
+        self.through: EventSource | None = None
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> list[StreamEvent]:
+        if self.through is not None:
+            return await self.through.__anext__()
         if self._done:
             raise StopAsyncIteration
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-            self._start_limit()
-        elif self._limit_changed:
-            self._start_limit()
-        elif self._token and self._limit is not None:
-            self._deadline = self._loop.time() + self._limit
+        if not self._begun:
+            self._begun = True
+            self._timer = asyncio.get_running_loop().call_later(self._limit, self._tick)
         try:
-            batch = await self._guard.run(self._ask)
+            batch = await self._guard.run(self._inner.__anext__)
         except Interrupted:
             self._done = True
             await self._inner.aclose()
@@ -80,57 +61,36 @@ class _TimedSource:
         except BaseException:
             self._stop()
             raise
-        if not self._token and has_content(batch):
-            self._token = True
-            self._limit = self._request.timeout.inter_token
-            self._limit_changed = True  # it counts from the next wait, of which there may be none
+        if has_content(batch):
+            self._stop()
+            self.through = self._inner
         return batch
-
-    def _start_limit(self) -> None:
-        assert self._loop is not None
-        self._limit_changed = False
-        self._stop()
-        if self._limit is not None:
-            self._deadline = self._loop.time() + self._limit
-            self._timer = self._loop.call_at(self._deadline, self._tick)
 
     def _tick(self) -> None:
         """Time is counted only while somebody waits: a slow consumer is not a silent model."""
-        assert self._loop is not None
-        assert self._limit is not None
-        self._timer = None
-        if not self._guard.waiting:
-            self._deadline = self._loop.time() + self._limit
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._tick)
-        else:
+        if self._guard.waiting:
             self._guard.interrupt(True)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(self._limit, self._tick)
 
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _timeout(self) -> LLMError:
-        model = self._request.model
-        if self._token:
-            return InterTokenTimeout(
-                f"nothing more of the answer came for {self._limit:g} s (timeout.inter_token)",
-                provider=self._name,
-                model=model,
-            )
+    def _timeout(self) -> FirstTokenTimeout:
         return FirstTokenTimeout(
             f"nothing of the answer came within {self._limit:g} s (timeout.first_token)",
             provider=self._name,
-            model=model,
+            model=self._model,
         )
 
     async def aclose(self) -> None:
-        self._done = True
+        self._done, self.through = True, None
         self._stop()
         await self._inner.aclose()
 
     def abort(self) -> None:
-        self._done = True
+        self._done, self.through = True, None
         self._stop()
         self._inner.abort()

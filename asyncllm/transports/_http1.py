@@ -79,6 +79,11 @@ class Exchange(IncomingResponse):
         """The head of the response is there, or never will be."""
         return self.status != 0 or self.error is not None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits for this."""
+        return self.waiter is not None and not self.waiter.done()
+
     def wake(self) -> None:
         waiter = self.waiter
         if waiter is not None and not waiter.done():
@@ -191,16 +196,13 @@ class Connection(asyncio.BufferedProtocol):
             raise
         return exchange
 
-    async def wait(self, exchange: Exchange) -> None:
-        """Returns when something may have changed: bytes, the head, the end, room for writing."""
-        if exchange.waiter is not None:
+    def wait(self, exchange: Exchange) -> asyncio.Future[None]:
+        """Done when something may have changed: bytes, the head, the end, room for writing."""
+        if exchange.waiting:
             raise RuntimeError("another task is already waiting for this response")
-        exchange.waiter = self._loop.create_future()
+        waiter = exchange.waiter = self._loop.create_future()
         exchange.last_activity = self._loop.time()
-        try:
-            await exchange.waiter
-        finally:
-            exchange.waiter = None
+        return waiter
 
     def take(self, exchange: Exchange) -> bytes:
         """All body bytes that have arrived, as one object."""
@@ -311,7 +313,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _check_read_timeout(self, exchange: Exchange, timeout: float) -> None:
         """The one timer of a response. Silence counts while somebody waits, from the last byte or the wait's start."""
-        silence = 0.0 if exchange.waiter is None else self._loop.time() - exchange.last_activity
+        silence = self._loop.time() - exchange.last_activity if exchange.waiting else 0.0
         left = timeout - silence
         if left > _CLOCK_SLACK:
             exchange.timer = self._loop.call_later(left, self._check_read_timeout, exchange, timeout)

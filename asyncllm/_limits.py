@@ -1,0 +1,65 @@
+"""The limits of one stream in time, and the breaking off of its waits: by a limit, or by a close from another task."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from .backends import Interrupt
+from .protocols import Timeout
+
+CLOCK_SLACK = 0.001
+"""Seconds by which a timer may come early."""
+LATE_CHECK = 1.0
+"""Seconds until the limit of the whole call is looked at again, where it passed while nobody waited."""
+
+
+class Limits(Interrupt[Literal["closed", "total", "silence"]]):
+    """What a stream's waits are guarded with. One timer for both limits: it looks at the clock, and is set again if it was
+    too early. It knows nothing of the stream, which may be dropped while the timer runs."""
+
+    __slots__ = ("_asked", "_began", "_loop", "_silence", "_timer", "_total", "answering")
+
+    def __init__(self, timeout: Timeout) -> None:
+        super().__init__()
+        self._total = timeout.total
+        self._silence = timeout.inter_token
+        self._timer: asyncio.TimerHandle | None = None
+        self.answering = False
+        """Whether any content has come: silence counts from then on."""
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The call begins."""
+        self._loop = loop
+        self._began = self._asked = loop.time()
+        self._check_in(self._total, self._silence)
+
+    def begin(self) -> None:
+        super().begin()
+        self._asked = self._loop.time()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check_in(self, *waits: float | None) -> None:
+        wait = min((wait for wait in waits if wait is not None), default=None)
+        self._timer = None if wait is None else self._loop.call_later(wait, self._check)
+
+    def _check(self) -> None:
+        """Only a wait is broken off: a slow consumer is not a silent model."""
+        now, total, silence = self._loop.time(), self._total, self._silence
+        if total is not None:
+            total += self._began - now
+            if total <= CLOCK_SLACK:
+                if self.waiting:
+                    self.interrupt("total")
+                    return
+                total = LATE_CHECK
+        if silence is not None and self.waiting and self.answering:
+            silence += self._asked - now
+            if silence <= CLOCK_SLACK:
+                self.interrupt("silence")
+                return
+        self._check_in(total, silence)
