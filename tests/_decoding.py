@@ -9,6 +9,7 @@ from _replay import sse
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from asyncllm.backends._http_source import decode_read
 from asyncllm.events import (
     Finish,
     LLMError,
@@ -63,7 +64,7 @@ def decode_pieces(
     events: list[StreamEvent] = []
     try:
         for chunk in chunks:
-            events += decoder.decode(framer.feed(chunk))
+            events += decode_read(decoder, framer.read(chunk))
         if close:
             events += decoder.close(framer.close())
     except LLMError as error:

@@ -11,6 +11,7 @@ from typing import Any
 from _decoding import PLENTY, SOME, calls_of, failure, merged, pieces, places, single_bytes
 from hypothesis import given
 
+from asyncllm.backends._http_source import decode_read
 from asyncllm.events import (
     Finish,
     IncompleteStreamError,
@@ -57,7 +58,9 @@ class WireCase:
         events: list[StreamEvent] = []
         try:
             for chunk in chunks:
-                events += decoder.decode(framer.feed(chunk))
+                events += decode_read(
+                    decoder, framer.read(chunk) if isinstance(framer, SniffingFramer) else framer.feed(chunk)
+                )
             if close:
                 events += decoder.close(framer.close())
         except LLMError as error:

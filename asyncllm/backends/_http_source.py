@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import httpx2
 
 from ..events import IncompleteStreamError, LLMError, StreamError, StreamEvent
 from ..protocols import Decoder, Encoded, Request, classify_response, request_id
-from ..transports import SniffingFramer
+from ..transports import Frame, SniffingFramer
 from ._carrier import Answer, transport_failure
 from ._http import HTTPBackend
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 TAIL_GRACE = 1.0
 """Seconds that a server gets for its last words (usage, `[DONE]`) after the model said that it was done (quirk B2)."""
@@ -22,6 +25,15 @@ MAX_REQUESTS = 3
 RESUMPTIONS = (0.0, 0.5, 2.0, 8.0)
 """Seconds before each try to go on with a stream that broke, where its wire allows that (quirk H18). Any event that comes
 makes the tries start anew."""
+
+
+def decode_read(decoder: Decoder, found: list[Frame] | list[bytes]) -> list[StreamEvent]:
+    """The events of what a framer has read."""
+    return decoder.decode_lines(found) if _are_lines(found) else decoder.decode(found)
+
+
+def _are_lines(found: list[Frame] | list[bytes]) -> TypeIs[list[bytes]]:
+    return bool(found) and isinstance(found[0], bytes)
 
 
 class HTTPSource:
@@ -55,7 +67,7 @@ class HTTPSource:
         while True:
             try:
                 data = await (self._tail() if decoder.ending else answer.read())
-                events = decoder.decode(framer.feed(data))
+                events = decode_read(decoder, framer.read(data))
             except StopAsyncIteration:
                 if (again := await self._resume()) is None:
                     return await self._end(self._close_decoder())

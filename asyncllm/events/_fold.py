@@ -94,10 +94,10 @@ class Fold:
         self._joined: list[str] = []  # the part under way: what was joined (once, so that the cost is linear) ...
         self._run: list[str] = []  # ... and the last deltas
         self._state: ProviderState | None = None
-        self._refusal: list[str] = []
+        self._refusal: list[str] | None = None  # rare things have their containers when they come
         self._half: dict[str, list[ToolCallDelta]] = {}  # calls begun and not yet said whole
-        self._executed: set[str] = set()  # calls of this step that the provider runs itself
-        self._citations: list[Citation] = []
+        self._executed: set[str] | None = None  # calls of this step that the provider runs itself
+        self._citations: list[Citation] | None = None
         self._usage: Usage | None = None
         self._used: Usage | None = None  # by the steps that are over
         self._finish: Finish | None = None
@@ -135,14 +135,15 @@ class Fold:
                 self._end_part(TextDelta)
                 self._parts.append(event)
                 if event.executed:
-                    self._executed.add(event.id)
+                    self._executed = {*(self._executed or ()), event.id}
             case Image() | Audio() | File():
                 self._end_part(TextDelta)
                 self._parts.append(event)
-            case ToolResult() if event.id in self._executed or event.state is not None:  # the provider's own tool
+            case ToolResult() if event.id in (self._executed or ()) or event.state is not None:  # the provider's own tool
                 self._end_part(TextDelta)
                 self._parts.append(event)
             case Citation():
+                self._citations = self._citations or []
                 self._citations.append(event)
             case ToolResult():
                 self._end_step()
@@ -151,6 +152,7 @@ class Fold:
                 else:
                     self._done.append(Message("tool", [event]))
             case RefusalDelta(text=text):
+                self._refusal = self._refusal or []
                 self._refusal.append(text)
             case Usage():
                 self._usage = event
@@ -182,7 +184,7 @@ class Fold:
             reasoning=reasoning,
             refusal="".join(self._refusal) if self._refusal else None,
             tool_calls=[part for part in parts if isinstance(part, ToolCall) and not part.executed],
-            citations=list(self._citations),
+            citations=list(self._citations or ()),
             usage=usage,
             finish_reason=self._finish.reason if self._finish else None,
             raw_finish_reason=self._finish.raw if self._finish else None,
@@ -218,8 +220,7 @@ class Fold:
         if self._parts:
             self._done.append(Message("assistant", self._parts))
             self._parts = []
-        self._executed.clear()
-        self._citations = []
+        self._executed = self._citations = None
         if self._usage is not None:
             self._used = self._usage if self._used is None else self._used + self._usage
             self._usage = None

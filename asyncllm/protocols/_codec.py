@@ -46,6 +46,10 @@ class Decoder(Protocol):
 
     def decode(self, frames: Iterable[FrameLike]) -> list[StreamEvent]: ...
 
+    def decode_lines(self, lines: Iterable[bytes]) -> list[StreamEvent]:
+        """The same for frames that are a "message" and nothing but their data, which comes as bytes."""
+        ...
+
     def close(self, rest: Iterable[FrameLike] = ()) -> list[StreamEvent]:
         """The bytes are over; `rest` is what they left unterminated. The end is said now, whichever it is."""
         ...

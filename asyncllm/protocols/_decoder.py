@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
+from msgspec import Struct
+
 from ..events import (
     Finish,
     FinishReason,
@@ -22,6 +24,17 @@ from ._classify import classify
 from ._codec import Encoded, FrameLike
 from ._finish import finish_reason
 from ._json import parse_json
+
+
+class MessageFrame(Struct, frozen=True, gc=False):
+    """A frame of which nothing is known but its data."""
+
+    data: str
+    event: str = "message"
+
+
+def as_message(line: bytes) -> MessageFrame:
+    return MessageFrame(line.decode("utf-8", "replace"))
 
 
 class WireDecoder(ABC):
@@ -61,6 +74,9 @@ class WireDecoder(ABC):
             if self.done:
                 break
         return events
+
+    def decode_lines(self, lines: Iterable[bytes]) -> list[StreamEvent]:
+        return self.decode(map(as_message, lines))
 
     def close(self, rest: Iterable[FrameLike] = ()) -> list[StreamEvent]:
         """The bytes are over. Where the model has not said that it is done, the stream was cut (B1)."""

@@ -22,6 +22,8 @@ from ._http1_messages import IncomingResponse, OutgoingRequest
 RECEIVE_BYTES = 64 * 1024
 """What is read from a socket at once. Fresh memory for every read, as asyncio's plain protocols get it, costs more than the
 reading: 256 KiB of it are page faults."""
+RECEIVE_BYTES_TLS = 32 * 1024
+"""The same under TLS, where more is slower: two records."""
 HIGH_WATER = 256 * 1024
 """Bytes that may wait unread before reading from the socket pauses."""
 DRAIN_BYTES = 64 * 1024
@@ -105,11 +107,23 @@ class Connection(asyncio.BufferedProtocol):
     repeated on a fresh one.
     """
 
-    __slots__ = ("_exchange", "_loop", "_owner", "_transport", "_used", "_write_paused", "closed", "key", "stale")
+    __slots__ = (
+        "_buffer",
+        "_exchange",
+        "_loop",
+        "_owner",
+        "_transport",
+        "_used",
+        "_write_paused",
+        "closed",
+        "key",
+        "stale",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, key: Key) -> None:
         self._loop = loop
         self._owner = owner
+        self._buffer = owner.buffer if key.scheme == "http" else owner.buffer[:RECEIVE_BYTES_TLS]
         self.key = key
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
@@ -124,15 +138,14 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._owner.buffer
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         exchange = self._exchange
         if exchange is None:
             self.abort()  # nothing was asked: whatever this is, it must not become the next answer
             return
-        exchange.last_activity = self._loop.time()
-        exchange.feed(self._owner.buffer[:nbytes])
+        exchange.feed(self._buffer[:nbytes])
         if exchange.complete or exchange.error is not None:
             self._end_exchange(exchange)
         elif exchange.unread > exchange.unread_limit:
@@ -197,8 +210,9 @@ class Connection(asyncio.BufferedProtocol):
         return exchange
 
     def wait(self, exchange: Exchange) -> asyncio.Future[None]:
-        """Done when something may have changed: bytes, the head, the end, room for writing."""
-        if exchange.waiting:
+        """Done when something may have changed: bytes, the head, the end, room for writing. Silence counts anew."""
+        waiter = exchange.waiter
+        if waiter is not None and not waiter.done():
             raise RuntimeError("another task is already waiting for this response")
         waiter = exchange.waiter = self._loop.create_future()
         exchange.last_activity = self._loop.time()
@@ -207,8 +221,11 @@ class Connection(asyncio.BufferedProtocol):
     def take(self, exchange: Exchange) -> bytes:
         """All body bytes that have arrived, as one object."""
         chunks = exchange.chunks
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        chunks.clear()
+        if len(chunks) == 1:
+            data = chunks.pop()
+        else:
+            data = b"".join(chunks)
+            chunks.clear()
         exchange.unread = 0
         if exchange.paused:
             self._resume_reading(exchange)

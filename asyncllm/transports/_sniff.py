@@ -9,7 +9,7 @@ import msgspec
 from ._eventstream import EventStreamFramer
 from ._frames import MAX_FRAME_BYTES, Frame, Framer
 from ._jsonl import JSONLinesFramer
-from ._sse import SSEFramer
+from ._sse import SSEFramer, as_frames
 
 _SILENT = b" \t\r\n\xef\xbb\xbf"
 """Blanks, and the bytes of a byte order mark: before the first word they say nothing, wherever they are cut."""
@@ -19,15 +19,22 @@ class SniffingFramer:
     """Server-sent events, JSON lines, AWS event stream messages, or one JSON body (a page is taken as a body, too), decided
     by the first bytes. A message begins with its length, and so with a zero: text never does."""
 
-    __slots__ = ("_chosen", "_held", "_held_bytes", "_max")
+    __slots__ = ("_chosen", "_held", "_held_bytes", "_max", "_sse")
 
     def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self._max = max_frame_bytes
         self._chosen: Framer | None = None
+        self._sse: SSEFramer | None = None  # the same, if it is one
         self._held: list[bytes] = []  # the first line, where only its end will tell
         self._held_bytes = 0
 
     def feed(self, data: bytes) -> list[Frame]:
+        return as_frames(self.read(data))
+
+    def read(self, data: bytes) -> list[Frame] | list[bytes]:
+        """:meth:`feed`, with the short cut of :meth:`SSEFramer.read`."""
+        if self._sse is not None:
+            return self._sse.read(data)
         if self._chosen is not None:
             return self._chosen.feed(data)
         if not self._held:
@@ -41,7 +48,9 @@ class SniffingFramer:
         start = b"".join(self._held)
         self._held.clear()
         self._chosen = self._choose(start)
-        return self._chosen.feed(start)
+        if isinstance(self._chosen, SSEFramer):
+            self._sse = self._chosen
+        return self.read(start)
 
     def close(self) -> list[Frame]:
         if self._chosen is None:

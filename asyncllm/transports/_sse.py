@@ -42,10 +42,23 @@ class SSEFramer(BoundedFramer):
         self.retry: int | None = None
 
     def feed(self, data: bytes) -> list[Frame]:
+        return as_frames(self.read(data))
+
+    def read(self, data: bytes) -> list[Frame] | list[bytes]:
+        """:meth:`feed`, but where all events are one data line and nothing else, as nearly always, the bytes of these lines:
+        a frame and a string for each would cost as much as reading them does."""
         if self._failure is not None:
             raise self._failure
-        if self._start is None and not (self._held or self._cr or self.last_event_id) and self._is_one_event(data):
-            return [Frame(data[6:-2].decode("utf-8", "replace"))]
+        if (  # one whole event of one data line is what most reads bring while a model speaks
+            data[:6] == b"data: "
+            and data.find(b"\n") == len(data) - 2
+            and data[-1] == 0x0A
+            and self._start is None
+            and not (self._held or self._cr or self.last_event_id)
+            and b"\r" not in data
+            and len(data) <= self._max
+        ):
+            return [data[6:-2]]
         if self._start is not None:
             data = self._strip_bom(data)
         if self._cr or b"\r" in data:
@@ -59,27 +72,17 @@ class SSEFramer(BoundedFramer):
                 return self._unless_failed([])
             data = self._take_held() + data
         end = data.rfind(b"\n\n")
-        frames = self._events(data[:end]) if end >= 0 else []
+        frames: list[Frame] | list[bytes] = self._events(data[:end]) if end >= 0 else []
         if rest := data[end + 2 :] if end >= 0 else data:
             self._hold(rest)
-        return self._unless_failed(frames)
+        return frames or self._unless_failed([])
 
-    def _is_one_event(self, data: bytes) -> bool:
-        """Whether this is one whole event of one data line: what most reads bring while a model speaks."""
-        return (
-            data.find(b"\n") == len(data) - 2
-            and data[-1:] == b"\n"
-            and data[:6] == b"data: "
-            and data.find(b"\r") < 0
-            and len(data) <= self._max
-        )
-
-    def _events(self, data: bytes) -> list[Frame]:
+    def _events(self, data: bytes) -> list[Frame] | list[bytes]:
         """The events of whole blocks (without the last blank line)."""
         if len(data) <= self._max and not self.last_event_id and data[:6] == b"data: ":
             lines = data[6:].split(b"\n\ndata: ")
             if data.count(b"\n") == 2 * len(lines) - 2:  # nothing but events of one data line: nearly every stream
-                return [Frame(line.decode("utf-8", "replace")) for line in lines]
+                return lines
         frames: list[Frame] = []
         for block in data.split(b"\n\n"):
             self._block(block, frames)
@@ -156,6 +159,10 @@ def _is_end(line: str, first: str) -> bool:
     """Whether bare JSON that began with the line `first` ends with this one: on a line by itself, or on the first."""
     closing = "}" if first[:1] == "{" else "]"
     return line.rstrip()[-1:] == closing and (line is first or line[:1] == closing)
+
+
+def as_frames(found: list[Frame] | list[bytes]) -> list[Frame]:
+    return [Frame(item.decode("utf-8", "replace")) if isinstance(item, bytes) else item for item in found]
 
 
 def encode_sse(data: str, *, event: str | None = None, id: str | None = None) -> bytes:

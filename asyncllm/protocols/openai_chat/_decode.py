@@ -24,7 +24,7 @@ from ...events import (
     usage_from,
 )
 from .._codec import FrameLike
-from .._decoder import WireDecoder
+from .._decoder import MessageFrame, WireDecoder, as_message
 from ._quirks import ChatQuirks
 from ._raw import unknown_parts
 from ._think import ThinkSplitter
@@ -54,11 +54,20 @@ class ChatDecoder(WireDecoder):
 
     def decode(self, frames: Iterable[FrameLike]) -> list[StreamEvent]:
         events: list[StreamEvent] = []
+        for frame in frames:
+            if frame.event == "message":
+                events += self.decode_lines((frame.data,))
+            elif not self.done:
+                self._frame(frame, events)
+        return events
+
+    def decode_lines(self, lines: Iterable[bytes | str]) -> list[StreamEvent]:
+        events: list[StreamEvent] = []
         quick = self._started and not self._raw
-        for frame in () if self.done else frames:
-            if quick and frame.event == "message":
+        for line in () if self.done else lines:
+            if quick:
                 try:
-                    chunk = decode_fast(frame.data)
+                    chunk = decode_fast(line)
                 except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
                     pass
                 else:
@@ -94,7 +103,7 @@ class ChatDecoder(WireDecoder):
                             else:
                                 self._delta(delta, events)
                             continue
-            self._frame(frame, events)
+            self._frame(MessageFrame(line) if isinstance(line, str) else as_message(line), events)
             if self.done:
                 break
             quick = self._started and not self._raw
