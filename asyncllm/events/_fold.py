@@ -139,7 +139,9 @@ class Fold:
             case Image() | Audio() | File():
                 self._end_part(TextDelta)
                 self._parts.append(event)
-            case ToolResult() if event.id in (self._executed or ()) or event.state is not None:  # the provider's own tool
+            case ToolResult() if (
+                event.id in (self._executed or ()) or event.state is not None
+            ):  # the provider's own tool
                 self._end_part(TextDelta)
                 self._parts.append(event)
             case Citation():

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ...events import InvalidRequestError
+from .._body import distinct_names, merge
 from .._codec import Encoded
 from .._history import schema_prompt
 from .._reasoning import budget_of, effort_of
@@ -52,7 +53,7 @@ def encode_request(request: Request, quirks: MessagesQuirks, provider: str) -> E
     if request.cache is not None:
         _mark(body, {"type": "ephemeral", "ttl": request.cache})
     body["messages"] = [_shortened(turn) for turn in said.turns]
-    _merge(body, request.extra_body)
+    merge(body, request.extra_body)
     headers = {"anthropic-version": quirks.version}
     if betas := list(dict.fromkeys([*quirks.betas, *said.betas])):
         headers["anthropic-beta"] = ",".join(betas)
@@ -137,11 +138,7 @@ def _output(request: Request, quirks: MessagesQuirks, provider: str, body: dict[
 
 def _tools(request: Request, quirks: MessagesQuirks, provider: str, body: dict[str, Any], warnings: list[str]) -> None:
     tools = [_tool(tool, quirks, provider, warnings) for tool in request.tools]
-    names = [tool.name for tool in request.tools]
-    if len(set(names)) < len(names):
-        raise InvalidRequestError(
-            f"two tools have the same name: {sorted({name for name in names if names.count(name) > 1})}"
-        )
+    names = distinct_names(request.tools)
     if tools or quirks.server_tools:
         body["tools"] = [*tools, *map(dict, quirks.server_tools)]
     choice = request.tool_choice
@@ -212,15 +209,3 @@ def _shortened(turn: Block) -> Block:
         case [{"type": "text", "text": str(text), **more}] if not more:
             return {"role": turn["role"], "content": text}
     return turn
-
-
-def _merge(body: dict[str, Any], extra: Mapping[str, object]) -> None:
-    """`extra_body` wins; objects are merged, and None takes a field away."""
-    for key, value in extra.items():
-        held = body.get(key)
-        if value is None:
-            body.pop(key, None)
-        elif isinstance(held, dict) and isinstance(value, Mapping):
-            body[key] = {**held, **value}
-        else:
-            body[key] = value

@@ -6,12 +6,12 @@ Source: the model of the Bedrock runtime (ConverseStreamRequest) and the Convers
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from ...events import InvalidRequestError
+from .._body import distinct_names, merge
 from .._codec import Encoded
 from .._history import schema_prompt
 from .._json import to_json
@@ -48,7 +48,7 @@ def encode_request(request: Request, quirks: BedrockQuirks, provider: str) -> En
         body["system"] = [{"text": text} for text in system]
     if request.cache is not None:
         _cache(request, body)
-    _merge(body, request.extra_body)
+    merge(body, request.extra_body)
     return Encoded(path_of(request.model), _encode(body), {"accept": ACCEPT}, tuple(warnings))
 
 
@@ -113,10 +113,7 @@ def _reasoning(
 
 def _tools(request: Request, said: Conversation, provider: str, warnings: list[str]) -> dict[str, Any]:
     tools = list(request.tools)
-    names = [tool.name for tool in tools]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise InvalidRequestError(f"two tools have the same name: {twice}")
+    names = distinct_names(tools)
     choice = _choice(request, names)
     if request.tool_choice == "none":
         if not said.tools:
@@ -177,15 +174,3 @@ def _cache(request: Request, body: dict[str, Any]) -> None:
         body["toolConfig"]["tools"].append(mark)
     last = next(message for message in reversed(body["messages"]) if message["role"] == "user")
     last["content"].append(mark)
-
-
-def _merge(body: dict[str, Any], extra: Mapping[str, object]) -> None:
-    """`extra_body` wins; objects are merged, and None takes a field away."""
-    for key, value in extra.items():
-        held = body.get(key)
-        if isinstance(held, dict) and isinstance(value, Mapping):
-            value = {name: inner for name, inner in {**held, **value}.items() if inner is not None} or None
-        if value is None:
-            body.pop(key, None)
-        else:
-            body[key] = value

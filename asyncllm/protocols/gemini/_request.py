@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ...events import InvalidRequestError
+from .._body import distinct_names, merge
 from .._codec import Encoded
 from .._history import schema_prompt
 from .._reasoning import budget_of, effort_of
@@ -66,7 +67,7 @@ def encode_request(request: Request, quirks: GeminiQuirks, provider: str) -> Enc
         body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
     if config:
         body["generationConfig"] = config
-    _merge(body, _grouped(request.extra_body))
+    merge(body, _grouped(request.extra_body), joined=("tools",))
     if (body.get("generationConfig") or {}).get("candidateCount", 1) not in (None, 1):
         warnings.append("candidateCount > 1: only the first becomes events; the others are raw events (raw=True)")
     return Encoded(_path(request.model, quirks), _encode(body), warnings=tuple(warnings))
@@ -147,10 +148,7 @@ def _limits(model: str) -> tuple[int, int]:
 def _tools(request: Request, quirks: GeminiQuirks, body: dict[str, Any], warnings: list[str]) -> None:
     tools, choice = request.tools, request.tool_choice
     if tools:
-        names = [tool.name for tool in tools]
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise InvalidRequestError(f"two tools have the same name: {twice}")
+        distinct_names(tools)
         body["tools"] = [{"functionDeclarations": [_declaration(tool, quirks, warnings) for tool in tools]}]
     if quirks.server_tools:
         body["tools"] = [*body.get("tools", ()), *quirks.server_tools]
@@ -233,17 +231,3 @@ def _grouped(extra: Mapping[str, object]) -> dict[str, Any]:
     if inner:
         grouped["generationConfig"] = inner
     return grouped
-
-
-def _merge(body: dict[str, Any], extra: Mapping[str, Any]) -> None:
-    """`extra_body` wins; objects are merged all the way down, tools are added, and None takes a field away."""
-    for key, value in extra.items():
-        held = body.get(key)
-        if value is None:
-            body.pop(key, None)
-        elif isinstance(held, dict) and isinstance(value, Mapping):
-            _merge(held, value)
-        elif key == "tools" and isinstance(held, list) and isinstance(value, list):
-            body[key] = [*held, *value]
-        else:
-            body[key] = value

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from ...events import Image, InvalidRequestError, Message, Reasoning, Text, ToolCall, ToolResult
+from .._body import distinct_names, merge
 from .._codec import Encoded
 from .._history import executed_elsewhere, own
 from .._reasoning import effort_of
@@ -51,7 +52,7 @@ def encode_request(request: Request, quirks: OllamaQuirks, provider: str) -> Enc
         body["think"] = level if quirks.think_levels else bool(level)
     if options := _options(request):
         body["options"] = options
-    _merge(body, request.extra_body)
+    merge(body, request.extra_body)
     return Encoded(PATH, _encode(body), warnings=tuple(warnings))
 
 
@@ -64,18 +65,6 @@ def _options(request: Request) -> dict[str, Any]:
         "stop": list(request.stop) or None,
     }
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _merge(body: dict[str, Any], extra: Mapping[str, object]) -> None:
-    """`extra_body` wins; objects (`options`) are merged, and None takes a field away."""
-    for key, value in extra.items():
-        held = body.get(key)
-        if isinstance(held, dict) and isinstance(value, Mapping):
-            value = {name: inner for name, inner in {**held, **value}.items() if inner is not None} or None
-        if value is None:
-            body.pop(key, None)
-        else:
-            body[key] = value
 
 
 # ---- messages
@@ -206,10 +195,7 @@ def _image(part: Image, where: str) -> str:
 
 
 def _tools(request: Request, provider: str, warnings: list[str]) -> list[dict[str, Any]]:
-    names = [tool.name for tool in request.tools]
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise InvalidRequestError(f"two tools have the same name: {twice}")
+    distinct_names(request.tools)
     if request.tool_choice not in (None, "auto", "none"):
         raise InvalidRequestError(
             f"{provider} cannot force a tool call (tool_choice={request.tool_choice!r}); use 'auto' or 'none'"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ from ...events import (
     ToolCall,
     ToolResult,
 )
+from .._body import distinct_names, merge
 from .._codec import Encoded
 from .._history import schema_prompt
 from .._reasoning import effort_of
@@ -64,7 +65,7 @@ def encode_request(request: Request, quirks: ChatQuirks, provider: str) -> Encod
             warnings.append(f"reasoning effort is not supported by {provider} and was left out")
     _tools(request, quirks, provider, body, warnings)
     _output(request, quirks, provider, body, warnings)
-    _merge(body, request.extra_body)
+    merge(body, request.extra_body)
     if body.get("max_tokens") is not None and body.get("max_completion_tokens") is not None:
         body.pop(quirks.max_tokens if quirks.max_tokens not in request.extra_body else _other(quirks.max_tokens))
     if isinstance(body.get("n"), int) and body["n"] > 1:
@@ -74,18 +75,6 @@ def encode_request(request: Request, quirks: ChatQuirks, provider: str) -> Encod
 
 def _other(name: str) -> str:
     return "max_completion_tokens" if name == "max_tokens" else "max_tokens"
-
-
-def _merge(body: dict[str, Any], extra: Mapping[str, object]) -> None:
-    """`extra_body` wins; objects are merged, and None takes a field away."""
-    for key, value in extra.items():
-        held = body.get(key)
-        if value is None:
-            body.pop(key, None)
-        elif isinstance(held, dict) and isinstance(value, Mapping):
-            body[key] = {**held, **value}
-        else:
-            body[key] = value
 
 
 # ---- messages
@@ -214,11 +203,7 @@ def _part(part: Part, role: str, where: str) -> dict[str, Any]:
 def _tools(request: Request, quirks: ChatQuirks, provider: str, body: dict[str, Any], warnings: list[str]) -> None:
     if request.tools:
         body["tools"] = [_tool(tool, quirks, provider, warnings) for tool in request.tools]
-        names = [tool.name for tool in request.tools]
-        if len(set(names)) < len(names):
-            raise InvalidRequestError(
-                f"two tools have the same name: {sorted({name for name in names if names.count(name) > 1})}"
-            )
+        distinct_names(request.tools)
     choice = request.tool_choice
     if choice is None:
         return

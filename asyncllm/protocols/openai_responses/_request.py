@@ -6,12 +6,12 @@ Source: the OpenAI API reference (create a response), openai-python 3.52 `types/
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from ...events import InvalidRequestError
+from .._body import distinct_names, merge
 from .._codec import Encoded
 from .._json import to_json
 from .._reasoning import effort_of
@@ -49,7 +49,7 @@ def encode_request(request: Request, quirks: ResponsesQuirks, provider: str) -> 
         body["text"] = {"format": form}
     if quirks.encrypted_reasoning and not is_stored(request, quirks):
         body["include"] = [ENCRYPTED]
-    _merge(body, request.extra_body)
+    merge(body, request.extra_body, joined=_JOINED)
     if not items and not any(body.get(name) for name in ("input", "previous_response_id", "conversation", "prompt")):
         raise InvalidRequestError("there is nothing to send: no messages")
     return Encoded("/responses", _written(body), warnings=tuple(warnings))
@@ -73,20 +73,6 @@ def _retrieved(id: object, after: object) -> Encoded:
     if after is not None and (isinstance(after, bool) or not isinstance(after, int) or after < 0):
         raise InvalidRequestError(f"extra_body: starting_after must be the number of an event, not {after!r}")
     return retrieval(id, after)
-
-
-def _merge(body: dict[str, Any], extra: Mapping[str, object]) -> None:
-    """`extra_body` wins; objects are merged, lists of tools and of includes joined, and None takes a field away."""
-    for key, value in extra.items():
-        held = body.get(key)
-        if value is None:
-            body.pop(key, None)
-        elif isinstance(held, dict) and isinstance(value, Mapping):
-            body[key] = {**held, **value}
-        elif key in _JOINED and isinstance(held, list) and isinstance(value, list | tuple):
-            body[key] = [*held, *(one for one in value if one not in held)]
-        else:
-            body[key] = value
 
 
 def _options(
@@ -115,12 +101,9 @@ def _options(
 
 
 def _tools(request: Request, body: dict[str, Any]) -> None:
-    names = [tool.name for tool in request.tools]
+    names = distinct_names(request.tools)
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise InvalidRequestError(f"two tools have the same name: {twice}")
     choice = request.tool_choice
     if choice is None:
         return
