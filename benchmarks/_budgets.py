@@ -12,6 +12,7 @@ from ._modes.sdk import OURS as OVER_SDK
 from ._modes.sync import FLOOR as BLOCKING
 from ._modes.sync import OURS as FACADE
 from ._modes.tools import LONG, SHORT
+from ._modes.wires import CHAT, SDKS
 from ._series import Table, number
 from .clients import ROWS
 
@@ -37,10 +38,10 @@ def _times(id: str, table: str, what: str, limit: float, other: str = "raw", *, 
     return Budget(id, table, what, limit, True, lambda measured: measured.ratio(row, other))
 
 
-def _less(id: str, table: str, what: str, limit: float, other: str) -> Budget:
+def _less(id: str, table: str, what: str, limit: float, other: str, *, row: str = "asyncllm") -> Budget:
     """At least `limit` times less than another client."""
     what = f"{what}, times less than {other}"
-    return Budget(id, table, what, limit, False, lambda measured: measured.ratio(other, "asyncllm"), ROWS[other].peer)
+    return Budget(id, table, what, limit, False, lambda measured: measured.ratio(other, row), ROWS[other].peer)
 
 
 def _amount(id: str, table: str, what: str, limit: float, row: str) -> Budget:
@@ -116,6 +117,8 @@ BUDGETS = (
     _times("P11", "tls-drip", "100 streams in drip over TLS, x raw over TLS", 1.3),
     Budget("P12", "flat-stream", "bytes an event of one long stream beside its text", 4, True, _bytes_beside_text),
     Budget("P12", "flat-streams", "KiB grown over the second half of very many streams", 512, True, _growth_at_the_end),
+    *(_times("W1", "wires", f"burst, {ours}, x chat", 2, CHAT, row=ours) for ours in SDKS),
+    *(_less("W2", "wires", f"burst, {ours}", 5, sdk, row=ours) for ours, sdk in SDKS.items()),
 )
 
 

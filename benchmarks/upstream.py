@@ -2,7 +2,8 @@
 
     python -m benchmarks.upstream [--tls FOLDER]      prints its port
 
-It speaks OpenAI chat completions, streamed. What it does is in the name of the model that is asked for:
+It speaks OpenAI chat completions, streamed; and "burst:N", nothing else, on the wires of Anthropic, Responses, Gemini and
+Ollama, by their paths. What it does is in the name of the model that is asked for:
 
     one               one text delta, finish, usage, [DONE]
     burst:N           N text deltas, each in an HTTP chunk of its own, written at once
@@ -30,6 +31,7 @@ import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ._answers import HEAD, OPENING, ROLE, TEXT, TEXT_END, answer
 from ._schedule import Drip
@@ -37,6 +39,11 @@ from ._schedule import Drip
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:openai/)?([^"]*)"')
 _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
 _START = re.compile(rb"POST /start/(\S+) ")
+_OTHER_WIRE = re.compile(
+    rb"POST \S*?/(?:(?P<anthropic>messages)|(?P<openai_responses>responses)|(?P<ollama>api/chat)"
+    rb"|models/(?P<gemini>[^/\s]+):streamGenerateContent)[? ]"
+)
+"""Groups by the module of ``asyncllm.protocols``. Gemini has the model in the path."""
 
 AUTHORITY = "ca.pem"
 LEAD = 0.05
@@ -84,6 +91,9 @@ class Server(asyncio.Protocol):
             return
         found = _MODEL.search(body)
         model = found[1].decode() if found else "one"
+        if (other := _OTHER_WIRE.match(head)) is not None:
+            self._transport.write(on_other_wire(other, model))
+            return
         if model.startswith("drip:"):
             self._transport.write(OPENING)
             self.groups.setdefault(model, []).append(self._transport)
@@ -118,6 +128,15 @@ class Server(asyncio.Protocol):
         task = asyncio.ensure_future(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+
+def on_other_wire(path: re.Match[bytes], model: str) -> bytes:
+    # asyncllm is imported where it is needed, and in no other mode
+    from ._wire_answers import wire_answer
+
+    name = path.lastgroup
+    assert name is not None
+    return wire_answer(name, unquote(path[name].decode()) if name == "gemini" else model)
 
 
 async def drip(streams: list[asyncio.Transport], schedule: Drip, begin: float) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from .._processes import Machine
 from .._series import Table
-from . import among_peers, bursts, drips, flat, imports, memory, requests, scaling, sdk, swarm, sync, tls, tools
+from . import among_peers, bursts, drips, flat, imports, memory, requests, scaling, sdk, swarm, sync, tls, tools, wires
 
 Mode = Callable[[Machine, bool], list[Table]]
 """The second argument is whether fewer rounds will do."""
@@ -27,6 +27,7 @@ MODES: dict[str, Mode] = {
     "sdk": sdk.sdk,
     "sync": sync.sync,
     "flat": flat.flat,
+    "wires": wires.wires,
 }
 
 AMONG_PEERS: dict[str, Mode] = {

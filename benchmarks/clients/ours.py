@@ -10,6 +10,8 @@ from ._client import MESSAGES, count
 
 
 class AsyncLLMClient:
+    provider = "openai"
+
     def __init__(self, base_url: str) -> None:
         self._options: dict[str, Any] = {"base_url": base_url, "api_key": "x"}
         self._clients: dict[str, asyncllm.Client] = {}
@@ -17,7 +19,7 @@ class AsyncLLMClient:
     async def open(self, model: str) -> asyncllm.Stream[object]:
         client = self._clients.get(model)
         if client is None:
-            client = self._clients[model] = asyncllm.Client(f"openai/{model}", **self._options)
+            client = self._clients[model] = asyncllm.Client(f"{self.provider}/{model}", **self._options)
         return await client.stream(MESSAGES)
 
     async def consume(self, stream: asyncllm.Stream[object]) -> int:
@@ -43,3 +45,19 @@ class BatchesClient(AsyncLLMClient):
                 if kind is text or kind is arguments:
                     seen += 1
         return seen
+
+
+class AnthropicClient(AsyncLLMClient):
+    provider = "anthropic"
+
+
+class ResponsesClient(AsyncLLMClient):
+    provider = "openai-responses"
+
+
+class GeminiClient(AsyncLLMClient):
+    provider = "gemini"
+
+
+class OllamaClient(AsyncLLMClient):
+    provider = "ollama-native"
