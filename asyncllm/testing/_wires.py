@@ -15,7 +15,7 @@ WIRES = {
     "openai_chat": r"/chat/completions",
     "openai_responses": r"/responses",
     "anthropic": r"/messages",
-    "gemini": r"/(models|tunedModels|endpoints)/[^/]+:(streamG|g)enerateContent",
+    "gemini": r"/(models|tunedModels|endpoints)/.+:(streamG|g)enerateContent",
     "ollama": r"/api/chat",
     "bedrock": r"/model/[^/]+/converse(-stream)?",
 }

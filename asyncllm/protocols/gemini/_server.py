@@ -35,7 +35,7 @@ from ._wire import pick, pick_object, pick_objects, pick_text
 PROVIDER = "gemini"
 """Whose state a client's signatures are, as the server sees them."""
 
-_METHOD = re.compile(r"/(?:models|tunedModels|endpoints)/([^/:]+):(\w+)$")
+_METHOD = re.compile(r"/(?:models|tunedModels|endpoints)/([^:]+):(\w+)$")
 _CHOICES = {"AUTO": "auto", "NONE": "none", "ANY": "required"}
 _LEVELS: dict[str, ReasoningEffort] = {
     "MINIMAL": "minimal",
