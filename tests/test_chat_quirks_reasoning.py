@@ -7,13 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from _decoding import PLENTY, calls_of, decode, events_of, merged, raws_of, reply_of
+from _decoding import PLENTY, PROVIDER, calls_of, decode, events_of, merged, raws_of, reply_of
 from _replay import DONE, ROLE, STOP, chunk_of, sse, text
 from hypothesis import given
 from hypothesis import strategies as st
 
 from asyncllm.events import (
     Finish,
+    Message,
     ProviderState,
     Reasoning,
     ReasoningDelta,
@@ -23,7 +24,8 @@ from asyncllm.events import (
     TextDelta,
     ToolCall,
 )
-from asyncllm.protocols.openai_chat import ChatQuirks
+from asyncllm.protocols import Request
+from asyncllm.protocols.openai_chat import ChatCodec, ChatQuirks
 from asyncllm.protocols.openai_chat._think import ThinkSplitter
 
 THINK = ChatQuirks(think_tags=True)
@@ -96,6 +98,25 @@ def test_encrypted_reasoning_without_a_text_is_kept() -> None:
     assert reply.reasoning == ""
     state = ProviderState("test", {"reasoning_details": [{"data": "ZW5j"}]})
     assert reply.message.parts == [Reasoning("", state), Text("x")]
+
+
+@pytest.mark.req("E5")
+def test_thoughts_among_the_parts_go_back_as_one_block() -> None:
+    """Mistral: thinking parts with empty deltas between them are one thinking part of the turn that is sent back."""
+
+    def thinking(text: str) -> dict[str, Any]:
+        return chunk_of({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": text}]}]})
+
+    reply = reply_of(ROLE, thinking("Let me "), chunk_of({"content": ""}), thinking("see."), text("42"), STOP, DONE)
+    assert (reply.reasoning, reply.text) == ("Let me see.", "42")
+    again = Request(model="m", messages=(Message("user", "Hi"), reply.message))
+    turns = json.loads(ChatCodec(PROVIDER).encode(again).body)["messages"]
+    assert turns[1]["content"] == [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Let me see."}]},
+        {"type": "text", "text": "42"},
+    ]
+    elsewhere = json.loads(ChatCodec("another").encode(again).body)["messages"]
+    assert elsewhere[1]["content"] == "42"
 
 
 @pytest.mark.req("E4")

@@ -219,6 +219,19 @@ async def test_failover_raises_the_last_error() -> None:
                 await client.stream("Hi")
 
 
+@pytest.mark.req("C10")
+async def test_what_a_fallback_fails_with_does_not_hide_why_it_was_asked() -> None:
+    """The first model's error in the stream is the cause of the last one's 400, all the way."""
+    first = http(sse(ROLE, {"error": {"message": "overloaded", "code": 503}}))
+    async with answers(first, error_answer(401), error_answer(400)) as server:
+        models = [f"openai-compatible/{name}" for name in "abc"]
+        async with Client(models, base_url=server.url, retry=0) as client:
+            with pytest.raises(InvalidRequestError) as caught:
+                await client.complete("Hi")
+    assert isinstance(caught.value.__cause__, AuthenticationError)
+    assert isinstance(caught.value.__cause__.__cause__, ServerError)
+
+
 async def test_as_events_gives_the_failure_as_a_value() -> None:
     """`as_events` ends with StreamError, also for a failure before any content."""
     async with answers(http(sse(ROLE, text("a"))), error_answer(500)) as server, client_of(server) as client:

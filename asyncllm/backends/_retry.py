@@ -173,10 +173,11 @@ class _RetrySource(_Attempts):
 
 
 class _FailoverSource(_Attempts):
-    __slots__ = ("_request", "_targets")
+    __slots__ = ("_earlier", "_request", "_targets")
 
     def __init__(self, targets: list[tuple[Backend, str]], request: Request) -> None:
         super().__init__()
+        self._earlier: LLMError | None = None
         self._targets = targets
         self._request = request
 
@@ -185,7 +186,11 @@ class _FailoverSource(_Attempts):
         return backend.stream(msgspec.structs.replace(self._request, model=model))
 
     def _again(self, error: LLMError) -> Retrying | None:
+        error.__cause__ = (
+            error.__cause__ or self._earlier
+        )  # what a fallback fails with does not hide why it was asked (C10)
         if self._attempt + 1 >= len(self._targets):
             return None
         self._attempt += 1
+        self._earlier = error
         return Retrying(self._attempt, 0.0, error)

@@ -156,7 +156,7 @@ class ChatDecoder(WireDecoder):
     # ---- the parts of a delta
 
     def _delta(self, delta: Delta, events: list[StreamEvent]) -> None:
-        if delta.reasoning_content or delta.reasoning or delta.reasoning_details:
+        if delta.reasoning_content or delta.reasoning or delta.reasoning_details or delta.thinking:
             self._thought(delta, events)
         if delta.content:
             self._text(delta.content, events)
@@ -185,10 +185,11 @@ class ChatDecoder(WireDecoder):
 
     def _thought(self, delta: Delta, events: list[StreamEvent]) -> None:
         """One channel, each character once, whichever of its names it comes under (E1, E2)."""
-        text = delta.reasoning_content or delta.reasoning or ""
+        text = delta.reasoning_content or delta.reasoning or delta.thinking or ""
         data: dict[str, object] = {}
         if text and not self._reasoning_field:
-            self._reasoning_field = data["field"] = "reasoning_content" if delta.reasoning_content else "reasoning"
+            fields = ("reasoning_content", "reasoning")
+            self._reasoning_field = data["field"] = next((name for name in fields if getattr(delta, name)), "content")
         if details := delta.reasoning_details:
             data["reasoning_details"] = details
             if not text:

@@ -146,6 +146,10 @@ def _assistant(message: Message, quirks: ChatQuirks, provider: str, where: str, 
         return {}
     if calls:
         out["tool_calls"] = calls
+    thought = out.pop("content", "")
+    if thought:  # Mistral has it among the parts of the content, in one block (E5)
+        parts = [{"type": "thinking", "thinking": [{"type": "text", "text": thought}]}]
+        return {"content": [*parts, *([{"type": "text", "text": text}] if text else [])], **out}
     return {"content": text or None, **out}
 
 

@@ -34,6 +34,8 @@ class Delta(Struct, gc=False):
     reasoning_details: list[dict[str, Any]] | None = None
     refusal: str | None = None
     function_call: Function | None = None
+    # of a content in parts (E4): no field of the wire
+    thinking: str | None = msgspec.field(default=None, name="(thinking)")
 
 
 class Choice(Struct, gc=False):
@@ -116,7 +118,8 @@ def _delta(data: Mapping[str, Any]) -> Delta:
     return Delta(
         content=text,
         tool_calls=[_piece(item) for item in pieces if isinstance(item, dict)] if isinstance(pieces, list) else None,
-        reasoning_content=_text(data.get("reasoning_content")) or thought,
+        reasoning_content=_text(data.get("reasoning_content")),
+        thinking=thought,
         reasoning=_text(data.get("reasoning")),
         reasoning_details=[item for item in details if isinstance(item, dict)] if isinstance(details, list) else None,
         refusal=_text(data.get("refusal")),
