@@ -14,10 +14,14 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from ._client import Client
+    from ._conversation import Conversation
     from ._map import Map, MapResult
+    from ._run import Run
+    from ._run_options import RunOptions
     from ._stream import Stream
     from ._sync import SyncClient, SyncStream
     from ._sync_map import SyncMap
+    from ._transcript import transcript
     from .backends import Backend, RetryPolicy, providers
     from .events import (
         Audio,
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
         Image,
         IncompleteStreamError,
         InterTokenTimeout,
+        InvalidOutputError,
         InvalidRequestError,
         LLMError,
         LLMTimeoutError,
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
         Reply,
         Retrying,
         ServerError,
+        Stopped,
         StreamError,
         StreamEvent,
         StreamStart,
@@ -60,6 +66,7 @@ if TYPE_CHECKING:
         TextDelta,
         ToolCall,
         ToolCallDelta,
+        ToolProgress,
         ToolResult,
         TotalTimeout,
         UnknownError,
@@ -70,19 +77,40 @@ if TYPE_CHECKING:
         fold,
     )
     from .protocols import Timeout, Tool
+    from .tools import MCP, Allow, Approval, Content, Deny, FunctionTool, Report, RunnableTool, ToolError, Toolset, tool
 
 _HOMES = {
     "_client": ("Client",),
+    "_conversation": ("Conversation",),
     "_map": ("Map", "MapResult"),
+    "_run": ("Run",),
+    "_run_options": ("RunOptions",),
     "_stream": ("Stream",),
     "_sync": ("SyncClient", "SyncStream"),
     "_sync_map": ("SyncMap",),
+    "_transcript": ("transcript",),
     "backends": ("Backend", "RetryPolicy", "providers"),
     "protocols": ("Timeout", "Tool"),
+    "tools": (
+        "MCP",
+        "Allow",
+        "Approval",
+        "Content",
+        "Deny",
+        "FunctionTool",
+        "Report",
+        "RunnableTool",
+        "ToolError",
+        "Toolset",
+        "tool",
+    ),
 }
 """Where names come from; those that are not listed come from `events`."""
 
 __all__ = [
+    "MCP",
+    "Allow",
+    "Approval",
     "Audio",
     "AuthenticationError",
     "Backend",
@@ -91,15 +119,20 @@ __all__ = [
     "Client",
     "ConnectTimeout",
     "ConnectionFailedError",
+    "Content",
     "ContentBlockedError",
     "ContextLengthExceededError",
+    "Conversation",
+    "Deny",
     "File",
     "Finish",
     "FirstTokenTimeout",
     "Fold",
+    "FunctionTool",
     "Image",
     "IncompleteStreamError",
     "InterTokenTimeout",
+    "InvalidOutputError",
     "InvalidRequestError",
     "LLMError",
     "LLMTimeoutError",
@@ -118,9 +151,14 @@ __all__ = [
     "ReasoningDelta",
     "RefusalDelta",
     "Reply",
+    "Report",
     "RetryPolicy",
     "Retrying",
+    "Run",
+    "RunOptions",
+    "RunnableTool",
     "ServerError",
+    "Stopped",
     "Stream",
     "StreamError",
     "StreamEvent",
@@ -134,7 +172,10 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolError",
+    "ToolProgress",
     "ToolResult",
+    "Toolset",
     "TotalTimeout",
     "UnknownError",
     "Usage",
@@ -144,6 +185,8 @@ __all__ = [
     "event_to_json",
     "fold",
     "providers",
+    "tool",
+    "transcript",
 ]
 
 

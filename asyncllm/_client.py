@@ -20,6 +20,9 @@ from .protocols import Request
 if TYPE_CHECKING:
     import httpx2
 
+    from ._run import Run
+    from ._run_options import OptionsOfRun
+    from .tools import Kept
     from .transports import FastTransport
 
 T = TypeVar("T")
@@ -66,6 +69,7 @@ class Client:
         self._owned: httpx2.AsyncClient | FastTransport | None = None
         self._given: httpx2.AsyncClient | None = None
         self._maps: weakref.WeakSet[Map[Any]] = weakref.WeakSet()
+        self._kept: Kept | None = None
         sdk_client = None
         if http_client is not None:
             import httpx2
@@ -82,7 +86,7 @@ class Client:
                     f"http_client: {kind} is neither an httpx2.AsyncClient nor an SDK's client (AsyncOpenAI, genai.Client)"
                 )
         self._defaults = CallOptions(**{name: options.pop(name) for name in list(options) if name in NAMES})  # type: ignore[typeddict-item]
-        request_from("", "check", self._defaults)  # wrong defaults are told here, not at the first call
+        self._check(self._defaults)
         settings = Settings(
             http=self._http,
             sdk_client=sdk_client,
@@ -101,6 +105,15 @@ class Client:
         self._backend, self.model = targets[0]
         if len(targets) > 1:
             self._backend = Failover(targets)
+
+    @staticmethod
+    def _check(defaults: CallOptions) -> None:
+        """Wrong defaults are told here, not at the first call."""
+        if tools := defaults.get("tools"):
+            from .tools import Toolbox
+
+            Toolbox(tools)
+        request_from("", "check", {**defaults, "tools": ()})
 
     @staticmethod
     def _target(spec: str | Backend, settings: Settings, policy: RetryPolicy) -> tuple[Backend, str]:
@@ -147,14 +160,68 @@ class Client:
         Raises :class:`InvalidRequestError` at once for input and options that make no sense; every other error comes where
         the stream is awaited, entered or iterated.
         """
-        return self._stream(*self._request(input, output, options))
+        request, spec = self._request(input, output, options)
+        return Stream(self._backend, request, output=spec)
 
     def _request(self, input: Input, output: Any, options: Mapping[str, Any]) -> tuple[Request, OutputSpec | None]:
         merged = CallOptions(**{**self._defaults, **options, **({"output": output} if output is not None else {})})  # type: ignore[typeddict-item]
         return request_from(self.model, input, merged)
 
-    def _stream(self, request: Request, spec: OutputSpec | None) -> Stream[Any]:
-        return Stream(self._backend, request, output=spec)
+    def _whole(self, request: Request, spec: OutputSpec | None) -> Stream[Any]:
+        """For who wants the whole answer: one that is not what `output=` asks for may be mended, as in a run."""
+        if spec is None:
+            return Stream(self._backend, request)
+        from ._run import Run
+        from ._run_options import RunOptions
+        from .tools import Toolbox
+
+        return Run(self._backend, request, Toolbox(request.tools), RunOptions(), output=spec)
+
+    @overload
+    def run(self, input: Input, *, output: type[T], **options: Unpack[OptionsOfRun]) -> Run[T]: ...
+    @overload
+    def run(
+        self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsOfRun]
+    ) -> Run[object]: ...
+    def run(self, input: Input, *, output: Any = None, **options: Any) -> Run[Any]:
+        """Ask, make the calls that the model asks for, tell it their results, and so on until it is done.
+
+            async with client.run("Rain in Oslo?", tools=[weather, MCP("http://127.0.0.1:8000/mcp")]) as stream:
+                reply = await stream.reply()
+
+        One :class:`Stream` of all steps (see :class:`Run`). `tools` are Python functions and MCP servers, which are run here, and
+        schemas of tools that only you can execute: when the model calls one of those, the run ends with ``Stopped``, and goes on
+        where it was when it is run again with `reply.messages` and your ToolResults. So does one that ended at `max_steps` or
+        by `stop_when`. Calls of one step run at once. What goes wrong with a call is told to the model, and the run goes on.
+
+        `timeout.total` limits the whole run, the other limits each answer of the model, `tool_timeout` each call. `tool_choice`
+        is for the first step. An answer that is not what `output=` asks for may be mended once. What else there is:
+        :class:`RunOptions`.
+
+        Raises :class:`InvalidRequestError` at once for what makes no sense; where the stream is awaited, entered or iterated,
+        the error of a server that cannot be reached, before anything is sent to the model, and what `approve` and `stop_when`
+        raise.
+        """
+        from ._repair import repaired
+        from ._run import Run
+        from ._run_options import take_run_options
+        from .tools import Kept, Toolbox
+
+        plan = take_run_options(options)
+        tools, kept = options.pop("tools", None), None
+        if tools is None:
+            tools = self._defaults.get("tools")
+            kept = self._kept = self._kept or Kept()
+        request, spec = self._request(input, output, {**options, "tools": ()})
+        messages, notes = repaired(request.messages)
+        return Run(
+            self._backend,
+            replace(request, messages=messages),
+            Toolbox(tools, kept),
+            plan,
+            output=spec,
+            notes=notes,
+        )
 
     @overload
     async def complete(self, input: Input, *, output: type[T], **options: Unpack[OptionsBesideOutput]) -> Reply[T]: ...
@@ -163,8 +230,11 @@ class Client:
         self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsBesideOutput]
     ) -> Reply[object]: ...
     async def complete(self, input: Input, *, output: Any = None, **options: Any) -> Reply[Any]:
-        """Ask, and have the whole answer: the fold of :meth:`stream`."""
-        async with self.stream(input, output=output, **options) as stream:
+        """Ask, and have the whole answer: the fold of :meth:`stream`.
+
+        An answer that is not what `output=` asks for may be mended once; then InvalidOutputError has its text.
+        """
+        async with self._whole(*self._request(input, output, options)) as stream:
             return await stream.reply()
 
     @overload
@@ -206,7 +276,7 @@ class Client:
         request, spec = self._request("", output, options)
 
         async def ask(input: Input) -> Reply[Any]:
-            async with self._stream(replace(request, messages=messages_from(input)), spec) as stream:
+            async with self._whole(replace(request, messages=messages_from(input)), spec) as stream:
                 return await stream.reply()
 
         results = Map(ask, inputs, concurrency=concurrency)
@@ -220,6 +290,8 @@ class Client:
                 await results._break(
                     IncompleteStreamError("the client was closed before the end of the map", retryable=False)
                 )
+            if self._kept is not None:
+                await self._kept.close()
             await self._backend.aclose()
         finally:
             if self._owned is not None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypedDict, cast, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
 import msgspec
 
 from ._output import OutputSpec
-from .events import Input, InvalidRequestError, Message
+from .events import Input, InvalidRequestError, Message, Part, ToolResult
 from .protocols import CacheTTL, ReasoningEffort, Request, Timeout, Tool
-from .protocols.openai_chat import message_from_dict, tool_from_dict
+from .protocols.openai_chat import message_from_dict
+
+if TYPE_CHECKING:
+    from .tools import ToolLike
 
 
 class OptionsBesideOutput(TypedDict, total=False):
     """The options of a call whose type does not depend on them."""
 
     system: str | None
-    tools: Sequence[Tool | Mapping[str, object]]
+    tools: Sequence[ToolLike]
     tool_choice: str | None
     max_tokens: int | None
     temperature: float | None
@@ -43,7 +46,7 @@ NAMES = frozenset(CallOptions.__annotations__)
 
 
 def messages_from(given: Input) -> tuple[Message, ...]:
-    """A conversation from a question, a message, or a list of messages and OpenAI-style dicts."""
+    """A conversation from a question, a message, or a list of messages, results of tools and OpenAI-style dicts."""
     if isinstance(given, str):
         return (Message("user", given),)
     if isinstance(given, Message):
@@ -57,14 +60,22 @@ def _conversation(given: object) -> tuple[Message, ...]:
     if not isinstance(given, Sequence) or isinstance(given, bytes | bytearray):
         raise InvalidRequestError(f"expected a string, a Message or a list of messages, not {type(given).__name__}")
     messages: list[Message] = []
+    results: list[Part] = []  # those in a row are one message
     for at, item in enumerate(cast("Sequence[object]", given)):
+        if isinstance(item, ToolResult):
+            if not results:
+                messages.append(Message("tool", results))
+            results.append(item)
+            continue
+        results = []
         if isinstance(item, Message):
             messages.append(item)
         elif isinstance(item, Mapping):
             messages.append(message_from_dict(item, f"messages[{at}]"))
         else:
             raise InvalidRequestError(
-                f"messages[{at}] must be a Message or a dict with role and content, not {type(item).__name__}"
+                f"messages[{at}] must be a Message, a ToolResult or a dict with role and content, "
+                f"not {type(item).__name__}"
             )
     if not messages:
         raise InvalidRequestError("there are no messages")
@@ -106,16 +117,12 @@ def request_from(model: str, given: Input, options: CallOptions) -> tuple[Reques
     return Request(model=model, messages=messages_from(given), **fields), output
 
 
-def _tools(tools: Sequence[object] | None) -> tuple[Tool, ...]:
-    return tuple(_tool(tool, at) for at, tool in enumerate(tools or ()))
+def _tools(tools: Sequence[ToolLike] | None) -> tuple[Tool, ...]:
+    if not tools:
+        return ()
+    from .tools import specs_of
 
-
-def _tool(tool: object, at: int) -> Tool:
-    if isinstance(tool, Tool):
-        return tool
-    if isinstance(tool, Mapping):
-        return tool_from_dict(tool, f"tools[{at}]")
-    raise InvalidRequestError(f"tools[{at}] must be a Tool or an OpenAI-style dict, not {type(tool).__name__}")
+    return specs_of(tools)
 
 
 def _whole(name: str, value: object, least: int | None = None) -> int | None:

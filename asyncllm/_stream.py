@@ -11,6 +11,7 @@ import msgspec
 
 from ._limits import Limits
 from ._output import OutputSpec
+from ._partials import PartialsView, require_partials
 from .backends import Backend, EventSource, settled
 from .events import (
     Finish,
@@ -43,6 +44,9 @@ class Stream(Generic[Output]):
     time; :meth:`aclose` may be called from any task and ends the iteration of another. Cancelling the task that waits in it
     closes the connection at once.
     """
+
+    _LAST: tuple[type[StreamEvent], ...] = (Finish, StreamError)
+    """The events that end the stream."""
 
     def __init__(self, backend: Backend, request: Request, *, output: OutputSpec | None = None) -> None:
         self._backend = backend
@@ -119,9 +123,8 @@ class Stream(Generic[Output]):
             await self._interrupted()
             return None
         except StopAsyncIteration:
-            return await self._ended(
-                [StreamError(IncompleteStreamError("the backend ended its stream without saying how"))]
-            )
+            silent = IncompleteStreamError("the backend ended its stream without saying how")
+            return await self._ended([] if self._fold.over else [StreamError(silent)])
         except BaseException:
             self._abort()
             raise
@@ -131,8 +134,7 @@ class Stream(Generic[Output]):
             guard.answering = True
             assert self._source is not None
             self._ask = settled(self._source).__anext__
-        last = batch[-1]
-        if isinstance(last, Finish | StreamError):
+        if isinstance(batch[-1], self._LAST):
             return await self._ended(batch)
         self._fold.extend(batch)
         return batch
@@ -143,15 +145,17 @@ class Stream(Generic[Output]):
         except RuntimeError:
             raise RuntimeError("a Stream needs asyncio: no event loop of it is running here (trio is none)") from None
         self._guard.start(loop)
-        self._source = self._backend.stream(self._request)
+        self._source = self._open()
         self._ask = self._source.__anext__
+
+    def _open(self) -> EventSource:
+        return self._backend.stream(self._request)
 
     async def _ended(self, batch: list[StreamEvent]) -> list[StreamEvent] | None:
         """The last batch. The error, if there is one, is raised once the events before it are out."""
-        last = batch[-1]
         self._fold.extend(batch)
         self._finished = True
-        if isinstance(last, StreamError):
+        if batch and isinstance(last := batch[-1], StreamError):
             self._fail(last.error)
             batch.pop()
         await self._release()
@@ -184,6 +188,18 @@ class Stream(Generic[Output]):
     def text(self) -> AsyncIterator[str]:
         """The pieces of the answer's text; everything else is passed over (and still in the reply)."""
         return _TextView(self)
+
+    @property
+    def partials(self) -> AsyncIterator[dict[str, object]]:
+        """The JSON object that `output=` asks for, so far: each time it has changed, and at last as a whole, not validated.
+
+        What is not known to its end is left out, except strings, which are shown as far as they go. A long answer is shown
+        each time a 16th has been added. A new step (of a tool loop) begins anew. Where the type asked for is no object, this
+        is the one around it: `{"value": ...}`. :meth:`reply` may follow. Needs `output=` and jiter (`asyncllm[partials]`):
+        :class:`InvalidRequestError`.
+        """
+        require_partials(self._output)
+        return PartialsView(self)
 
     def as_events(self) -> AsyncIterator[StreamEvent]:
         """The events, with the failure of the stream as its last one instead of an exception."""

@@ -9,13 +9,17 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
 from ._client import Client
 from ._input import OptionsBesideOutput
+from ._partials import GrowingObject, require_partials
 from ._stream import Stream
 from ._sync_map import SyncMap, off_the_loop
 from .events import Input, LLMError, Reply, StreamError, StreamEvent, TextDelta
+
+if TYPE_CHECKING:
+    from ._run_options import OptionsOfRun
 
 T = TypeVar("T")
 Output = TypeVar("Output")
@@ -122,6 +126,19 @@ class SyncClient:
         return self._thread.run(lambda: self._client.complete(input, output=output, **options))
 
     @overload
+    def run(self, input: Input, *, output: type[T], **options: Unpack[OptionsOfRun]) -> SyncStream[T]: ...
+    @overload
+    def run(
+        self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsOfRun]
+    ) -> SyncStream[object]: ...
+    def run(self, input: Input, *, output: Any = None, **options: Any) -> SyncStream[Any]:
+        """See :meth:`asyncllm.Client.run`. It begins with the first event asked for, or the block entered.
+
+        Plain functions among `tools` and `approve` run in threads of their own, and may use this client.
+        """
+        return SyncStream(self._client.run(input, output=output, **options), self._thread)
+
+    @overload
     def map(
         self,
         inputs: Iterable[Input],
@@ -213,6 +230,7 @@ class SyncStream(Generic[Output]):
         self._pump: Future[None] | None = None
         self._pending: Iterator[StreamEvent] = iter(())
         self._over = False
+        self._object = None if stream._output is None else GrowingObject()  # what was said so far, for the partials
 
     def __iter__(self) -> Iterator[StreamEvent]:
         """A generator: it costs a loop less than :meth:`__next__`, and both go on where the other was."""
@@ -241,6 +259,28 @@ class SyncStream(Generic[Output]):
     def text(self) -> Iterator[str]:
         """The pieces of the answer's text."""
         return (event.text for event in self if isinstance(event, TextDelta))
+
+    @property
+    def partials(self) -> Iterator[dict[str, object]]:
+        """See :attr:`asyncllm.Stream.partials`."""
+        require_partials(self._stream._output)
+        return self._partials()
+
+    def _partials(self) -> Iterator[dict[str, object]]:
+        assert self._object is not None
+        over, error = False, None
+        while True:
+            self._pending = iter(())  # its text is in the object
+            if (value := self._object.take(all=over)) is not None:
+                yield value
+            if over:
+                break
+            try:
+                over = self._take() is None
+            except LLMError as failure:
+                over, error = True, failure
+        if error is not None:
+            raise error
 
     def as_events(self) -> Iterator[StreamEvent]:
         """The events, with the failure of the stream as its last one instead of an exception."""
@@ -290,6 +330,8 @@ class SyncStream(Generic[Output]):
             self._over = True
             if (error := self._stream.error) is not None:
                 raise error
+        elif self._object is not None:
+            self._object.extend(batch)
         return batch
 
     def __del__(self) -> None:

@@ -264,19 +264,27 @@ def test_parts_in_the_wrong_place_are_refused(message: Message) -> None:
 
 
 def test_tool_turns() -> None:
-    """A call and its results: each result is a message of its own, and images in it are named as such."""
+    """A call and its results: each result is a message of its own; images, for which it has no place, follow all of them."""
     call = ToolCall("c1", "f", {"a": 1}, '{"a": 1}')
     results = Message(
-        "tool", [ToolResult("c1", "f", "22"), ToolResult("c2", "g", [Text("x"), Image(url="u")], is_error=True)]
+        "tool", [ToolResult("c2", "g", [Text("x"), Image(url="u")], is_error=True), ToolResult("c1", "f", "22")]
     )
-    assert sent(*HELLO, Message("assistant", [Text("so"), call]), results)[1:] == [
+    assert sent(*HELLO, Message("assistant", [Text("so"), call]), results, Message("user", "Well?"))[1:] == [
         {
             "role": "assistant",
             "content": "so",
             "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}],
         },
-        {"role": "tool", "tool_call_id": "c1", "content": "22"},
         {"role": "tool", "tool_call_id": "c2", "content": "x[image]"},
+        {"role": "tool", "tool_call_id": "c1", "content": "22"},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "The images in the result of g:"},
+                {"type": "image_url", "image_url": {"url": "u"}},
+            ],
+        },
+        {"role": "user", "content": "Well?"},
     ]
 
 

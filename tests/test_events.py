@@ -31,6 +31,8 @@ from asyncllm.events import (
     ReasoningDelta,
     RefusalDelta,
     Retrying,
+    Stopped,
+    StopReason,
     ServerError,
     StreamError,
     StreamEvent,
@@ -39,6 +41,7 @@ from asyncllm.events import (
     TextDelta,
     ToolCall,
     ToolCallDelta,
+    ToolProgress,
     ToolResult,
     Usage,
     check_order,
@@ -92,6 +95,8 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
         raw=st.none() | objects,
     ),
     Retrying: st.builds(Retrying, st.integers(1, 9), st.floats(0, 9), errors),
+    ToolProgress: st.builds(ToolProgress, texts, texts, st.floats(0, 9), st.none() | st.floats(0, 9), texts),
+    Stopped: st.builds(Stopped, st.sampled_from(get_args(StopReason))),
     Finish: st.builds(Finish, st.sampled_from(get_args(FinishReason)), maybe),
     StreamError: st.builds(StreamError, errors),
     RawEvent: st.builds(RawEvent, json_values),
@@ -156,6 +161,7 @@ def test_events_pickle(kind: type) -> None:
 # ---- the order of events
 
 START, TEXT, CALL, FINISH = StreamStart("m"), TextDelta("a"), ToolCall("c", "f", {}), Finish("stop")
+STOPPED, PROGRESS = Stopped("max_steps"), ToolProgress("c", "f", 0.5)
 FAILURE, RETRY, RESULT = StreamError(ServerError("x")), Retrying(1, 0.5, ServerError("x")), ToolResult("c", "f", "x")
 RAW, USAGE = RawEvent({}), Usage()
 
@@ -173,6 +179,11 @@ LEGAL: list[list[StreamEvent]] = [
     [START, CALL, RESULT, TEXT, FINISH],
     [START, CALL, FINISH, RESULT, RETRY, START, CALL, FINISH],
     [START, CALL, ToolCall("d", "f", {}), FINISH],
+    [START, CALL, FINISH, PROGRESS, RESULT, STOPPED],
+    [START, CALL, FINISH, STOPPED],
+    [START, CALL, PROGRESS, RESULT, FINISH],
+    [PROGRESS, RESULT, START, FINISH],
+    [RESULT, STOPPED],
 ]
 ILLEGAL: list[list[StreamEvent]] = [
     [],
@@ -191,7 +202,12 @@ ILLEGAL: list[list[StreamEvent]] = [
     [FAILURE, RAW],
     [START, CALL, CALL, FINISH],
     [START, CALL, FINISH, START, CALL],
-    [RESULT, START, FINISH],
+    [RESULT],
+    [RESULT, FINISH],
+    [START, CALL, STOPPED],
+    [START, CALL, FINISH, STOPPED, RESULT],
+    [STOPPED, FAILURE],
+    [STOPPED, STOPPED],
 ]
 
 

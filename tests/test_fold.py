@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from asyncllm.events import (
     Finish,
     Fold,
+    InvalidOutputError,
     Message,
     ProviderState,
     RawEvent,
@@ -19,6 +20,7 @@ from asyncllm.events import (
     Reply,
     Retrying,
     ServerError,
+    Stopped,
     StreamError,
     StreamEvent,
     StreamStart,
@@ -26,6 +28,7 @@ from asyncllm.events import (
     TextDelta,
     ToolCall,
     ToolCallDelta,
+    ToolProgress,
     ToolResult,
     Usage,
     fold,
@@ -51,6 +54,7 @@ def test_a_plain_answer() -> None:
         id="id",
         backend="b",
         warnings=("careful",),
+        steps=1,
     )
     assert reply.complete
 
@@ -213,3 +217,78 @@ def test_the_fold_is_linear(kind: type[TextDelta] | type[ReasoningDelta]) -> Non
     (held,) = folded._joined
     folded.reply()
     assert folded._joined[0] is held
+
+
+RESULT = ToolResult("c", "f", "1")
+
+
+@pytest.mark.req("seed-E6")
+def test_a_run_of_two_steps() -> None:
+    """The last step is what the reply says; the turns and results of all are its messages; usage and steps are summed."""
+    first = [
+        START,
+        TextDelta("so"),
+        CALL,
+        Usage(input_tokens=1),
+        Finish("tool_calls"),
+        ToolProgress("c", "f", 1),
+        RESULT,
+    ]
+    reply = fold([*first, START, TextDelta("done"), Usage(input_tokens=2), STOP])
+    assert (reply.text, reply.tool_calls, reply.steps, reply.usage) == ("done", [], 2, Usage(input_tokens=3))
+    assert reply.messages == [
+        Message("assistant", [Text("so"), CALL]),
+        Message("tool", [RESULT]),
+        Message("assistant", "done"),
+    ]
+
+
+@pytest.mark.req("seed-E5")
+def test_a_run_that_stopped() -> None:
+    """The last answer stays the reply's, with the calls that nobody has answered."""
+    other = ToolCall("d", "g", {})
+    events: list[StreamEvent] = [
+        START,
+        TextDelta("so"),
+        CALL,
+        other,
+        Finish("tool_calls"),
+        RESULT,
+        Stopped("needs_results"),
+    ]
+    reply = fold(events)
+    assert (reply.text, reply.tool_calls, reply.stopped, reply.complete) == ("so", [other], "needs_results", True)
+    assert reply.message == Message("assistant", [Text("so"), CALL, other])
+    assert reply.messages == [reply.message, Message("tool", [RESULT])]
+    done = fold([START, CALL, Finish("tool_calls"), RESULT, Stopped("max_steps")])
+    assert (done.tool_calls, done.stopped) == ([], "max_steps")
+
+
+def test_results_before_the_first_step() -> None:
+    """A run that begins with what its conversation left open: the results are the first message."""
+    reply = fold([RESULT, START, TextDelta("done"), STOP])
+    assert reply.messages == [Message("tool", [RESULT]), Message("assistant", "done")]
+    assert fold([RESULT, Stopped("max_steps")]).messages == [Message("tool", [RESULT])]
+
+
+def test_results_in_the_middle_of_a_step() -> None:
+    """An agent that runs its tools itself: what it says after a result is another turn, of the same step."""
+    reply = fold(
+        [START, TextDelta("a"), CALL, RESULT, ToolResult("d", "f", "2"), ReasoningDelta("b"), TextDelta("c"), STOP]
+    )
+    assert reply.messages == [
+        Message("assistant", [Text("a"), CALL]),
+        Message("tool", [RESULT, ToolResult("d", "f", "2")]),
+        Message("assistant", [Reasoning("b"), Text("c")]),
+    ]
+    assert (reply.text, reply.steps) == ("c", 1)
+
+
+@pytest.mark.req("seed-B10")
+def test_an_answer_that_is_taken_back() -> None:
+    """What was not the output asked for is in no message; its tokens were used all the same."""
+    wrong = Retrying(1, 0.0, InvalidOutputError("not a City"))
+    events: list[StreamEvent] = [START, TextDelta("Oslo"), Usage(output_tokens=1), STOP, wrong]
+    assert (fold(events).text, fold(events).complete) == ("", False)
+    reply = fold([*events, START, TextDelta("{}"), Usage(output_tokens=2), STOP])
+    assert (reply.text, reply.messages, reply.usage) == ("{}", [Message("assistant", "{}")], Usage(output_tokens=3))

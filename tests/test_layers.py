@@ -136,7 +136,7 @@ def test_the_three_lists_of_names_agree() -> None:
     homes = {f"{elsewhere.get(name, 'events')}.{name}" for name in asyncllm.__all__ if name != "__version__"}
     assert type_checking_names() == homes
     assert set(elsewhere) <= set(asyncllm.__all__)
-    assert sorted(asyncllm.__all__) == list(asyncllm.__all__)
+    assert len(set(asyncllm.__all__)) == len(asyncllm.__all__)
 
 
 @pytest.mark.parametrize("name", asyncllm.__all__)
@@ -178,6 +178,9 @@ def loaded_by(code: str) -> set[str]:
 
 
 HEAVY = {
+    "docstring_parser",
+    "jiter",
+    "mcp",
     "httpx",
     "httpx2",
     "httptools",

@@ -170,9 +170,9 @@ async def test_output_is_what_was_asked_for(wanted: type, fenced: bool) -> None:
 
 @pytest.mark.req("seed-B10")
 async def test_output_that_does_not_fit() -> None:
-    """An answer of another shape is a typed error with the text; one cut at the limit says that."""
+    """An answer of another shape that the model did not mend is a typed error with its text; one cut at the limit says so."""
     cut = http(sse(ROLE, text('{"name": "Par'), chunk_of({}, "length"), DONE))
-    async with answers(http(said("no JSON")), cut) as server, client_of(server) as client:
+    async with answers(http(said("nonsense")), http(said("no JSON")), cut) as server, client_of(server) as client:
         with pytest.raises(ProtocolError, match="StructCity") as wrong:
             await client.complete("Which city?", output=StructCity)
         with pytest.raises(MaxOutputTokensError) as short:

@@ -262,3 +262,17 @@ async def test_a_signal_forgets_a_waiter_that_was_cancelled() -> None:
         await waiting
     await event.wait()
     assert not event._waiting
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="eager tasks are new in Python 3.12")
+async def test_under_eager_tasks() -> None:
+    """A task that is over before it is known of does not keep the next request of its connection waiting."""
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined,unused-ignore]
+    try:
+        async with serving(Answer.text("Hi")) as (server, client):
+            for _ in range(3):
+                assert (await client.request(**asking())).status_code == 200
+            assert server.connections.opened == 1
+    finally:
+        loop.set_task_factory(None)

@@ -19,7 +19,8 @@
     │       ├── InterTokenTimeout
     │       └── TotalTimeout
     ├── ProtocolError               bytes that no such protocol allows
-    │   └── IncompleteStreamError   the stream ended before the model said it was done
+    │   ├── IncompleteStreamError   the stream ended before the model said it was done
+    │   └── InvalidOutputError      the whole answer is not what `output=` asks for
     └── UnknownError
 
 Branch on the class or on the fields, never on the text. Every error pickles whole, so that it crosses process and Ray
@@ -288,6 +289,12 @@ class ProtocolError(LLMError):
 
 class IncompleteStreamError(ProtocolError):
     """The stream ended before the model said that it was done. What arrived is in `partial`."""
+
+
+class InvalidOutputError(ProtocolError):
+    """The whole answer is not what `output=` asks for. Its text is in `partial.text`, and clipped in `body`."""
+
+    default_retryable: ClassVar[bool] = False
 
 
 class UnknownError(LLMError):

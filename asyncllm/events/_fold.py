@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from ._errors import InvalidOutputError
 from ._messages import Audio, File, Image, Message, Part, ProviderState, Reasoning, Text, ToolCall, ToolResult
 from ._stream import (
     Citation,
@@ -16,11 +17,14 @@ from ._stream import (
     ReasoningDelta,
     RefusalDelta,
     Retrying,
+    Stopped,
+    StopReason,
     StreamError,
     StreamEvent,
     StreamStart,
     TextDelta,
     ToolCallDelta,
+    ToolProgress,
 )
 from ._usage import Usage
 
@@ -35,6 +39,10 @@ class Reply(Struct, Generic[Output], frozen=True, kw_only=True):
     `usage` is None when the provider reported none; for a stream that broke it is an estimate, and marked so.
     `tool_calls` are those that wait for their results; what the provider ran itself is among the parts of `message`, as are
     images and files. `message` is the assistant's turn, to be sent back as it is; `messages` is the conversation including it.
+
+    Of a run with tools, `steps` is the number of answers of the model, `usage` that of all of them, `messages` has every
+    turn and result, and the rest is of the last step. `stopped` says why it went no further though the model was not done;
+    running `messages` goes on.
     """
 
     text: str = ""
@@ -53,10 +61,12 @@ class Reply(Struct, Generic[Output], frozen=True, kw_only=True):
     id: str = ""
     backend: str = ""
     warnings: tuple[str, ...] = ()
+    steps: int = 0
+    stopped: StopReason | None = None
 
     @property
     def complete(self) -> bool:
-        """Whether the stream came to its end."""
+        """Whether the model came to the end of its (last) answer."""
         return self.finish_reason is not None
 
 
@@ -80,9 +90,12 @@ class Fold:
         "_kind",
         "_parts",
         "_refusal",
+        "_results",
         "_run",
         "_start",
         "_state",
+        "_steps",
+        "_stopped",
         "_usage",
         "_used",
     )
@@ -90,18 +103,26 @@ class Fold:
     def __init__(self) -> None:
         self._done: list[Message] = []  # turns of steps that are over
         self._parts: list[Part] = []  # parts of this step that are over
-        self._kind: type[TextDelta] | type[ReasoningDelta] = TextDelta
+        self._kind: type[TextDelta] | type[ReasoningDelta] | type[ToolResult] = TextDelta
         self._joined: list[str] = []  # the part under way: what was joined (once, so that the cost is linear) ...
         self._run: list[str] = []  # ... and the last deltas
         self._state: ProviderState | None = None
         self._refusal: list[str] | None = None  # rare things have their containers when they come
         self._half: dict[str, list[ToolCallDelta]] = {}  # calls begun and not yet said whole
         self._executed: set[str] | None = None  # calls of this step that the provider runs itself
+        self._results: list[Part] | None = None  # of this turn's calls
         self._citations: list[Citation] | None = None
         self._usage: Usage | None = None
         self._used: Usage | None = None  # by the steps that are over
         self._finish: Finish | None = None
         self._start: StreamStart | None = None
+        self._steps = 0
+        self._stopped: StopReason | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether the last event was the end of a step, or of a run."""
+        return self._finish is not None or self._stopped is not None
 
     def extend(self, events: Iterable[StreamEvent]) -> None:
         for event in events:
@@ -148,11 +169,9 @@ class Fold:
                 self._citations = self._citations or []
                 self._citations.append(event)
             case ToolResult():
-                self._end_step()
-                if self._done and self._done[-1].role == "tool":
-                    self._done[-1] = Message("tool", [*self._done[-1].parts, event])
-                else:
-                    self._done.append(Message("tool", [event]))
+                self._end_part(ToolResult)
+                self._results = self._results or []
+                self._results.append(event)
             case RefusalDelta(text=text):
                 self._refusal = self._refusal or []
                 self._refusal.append(text)
@@ -163,16 +182,19 @@ class Fold:
             case StreamStart():
                 self._end_step()
                 self._start, self._finish = event, None
-            case Retrying() | StreamError() | RawEvent():
+                self._steps += 1
+            case Stopped(reason=reason):
+                self._stopped = reason
+            case Retrying(error=InvalidOutputError()):  # the turn is taken back
+                self._end_part(TextDelta)
+                self._parts, self._finish = [], None
+            case Retrying() | ToolProgress() | StreamError() | RawEvent():
                 pass
 
     def reply(self, *, before: Sequence[Message] = ()) -> Reply[object]:
         """The Reply so far. `before` is the conversation that was sent."""
         parts = [*self._parts, *self._open_part(), *(_cut(deltas) for deltas in self._half.values())]
-        content: str | list[Part] = parts
-        if len(parts) == 1 and isinstance(only := parts[0], Text) and only.state is None:
-            content = only.text
-        turn = Message("assistant", content or "")
+        turn = _turn(parts)
         start = self._start or StreamStart("")
         usage = self._usage
         text = "".join(part.text for part in parts if isinstance(part, Text))
@@ -185,18 +207,20 @@ class Fold:
             text=text,
             reasoning=reasoning,
             refusal="".join(self._refusal) if self._refusal else None,
-            tool_calls=[part for part in parts if isinstance(part, ToolCall) and not part.executed],
+            tool_calls=_waiting(parts, self._results or []),
             citations=list(self._citations or ()),
             usage=usage,
             finish_reason=self._finish.reason if self._finish else None,
             raw_finish_reason=self._finish.raw if self._finish else None,
             finish_details=self._finish.details if self._finish else None,
             message=turn,
-            messages=[*before, *self._done, *([turn] if turn.content else [])],
+            messages=[*before, *self._done, *([turn] if parts else []), *self._told()],
             model=start.model,
             id=start.id,
             backend=start.backend,
             warnings=start.warnings,
+            steps=self._steps,
+            stopped=self._stopped,
         )
 
     def _open_part(self) -> list[Part]:
@@ -207,25 +231,45 @@ class Fold:
             return [Reasoning(text, self._state)]
         return [Text(text, self._state)] if text or self._state is not None else []
 
-    def _end_part(self, following: type[TextDelta] | type[ReasoningDelta]) -> None:
+    def _end_part(self, following: type[TextDelta] | type[ReasoningDelta] | type[ToolResult]) -> None:
         self._parts += self._open_part()
         self._joined, self._run, self._state, self._kind = [], [], None, following
+        if self._results is not None and following is not ToolResult:
+            self._end_turn()
 
     def _keep(self, state: ProviderState) -> None:
         self._state = state if self._state is None else merge_state(self._state, state)
         if state.closes:
             self._end_part(self._kind)
 
+    def _end_turn(self) -> None:
+        """Another turn begins: the one so far, and the results of its calls, become messages of the conversation."""
+        self._done += [*([_turn(self._parts)] if self._parts else []), *self._told()]
+        self._parts, self._results = [], None
+
+    def _told(self) -> list[Message]:
+        return [Message("tool", list(self._results))] if self._results else []
+
     def _end_step(self) -> None:
-        """A new step begins: the turn so far becomes a message of the conversation."""
         self._end_part(TextDelta)
-        if self._parts:
-            self._done.append(Message("assistant", self._parts))
-            self._parts = []
-        self._executed = self._citations = None
+        self._end_turn()
+        self._executed = self._citations = self._refusal = None
         if self._usage is not None:
             self._used = self._usage if self._used is None else self._used + self._usage
             self._usage = None
+
+
+def _turn(parts: list[Part]) -> Message:
+    """The assistant's message: plain text where it is nothing else."""
+    if len(parts) == 1 and isinstance(only := parts[0], Text) and only.state is None:
+        return Message("assistant", only.text)
+    return Message("assistant", parts or "")
+
+
+def _waiting(parts: list[Part], results: list[Part]) -> list[ToolCall]:
+    """The calls that nobody has answered."""
+    answered = {part.id for part in results if isinstance(part, ToolResult)}
+    return [part for part in parts if isinstance(part, ToolCall) and not part.executed and part.id not in answered]
 
 
 def _cut(deltas: list[ToolCallDelta]) -> ToolCall:

@@ -1,12 +1,14 @@
 """The order in which events may come, as a table, and a checker for it.
 
-    stream   := retrying* step (tool_result* step)* (stream_error)?
+    stream   := (results step)* (step | results stopped) (stream_error)?
+    results  := (tool_progress | tool_result | retrying)*
     step     := stream_start body* finish
-    body     := text | reasoning | refusal | tool_call_delta | tool_call | tool_result | image | audio | file
+    body     := text | reasoning | refusal | tool_call_delta | tool_call | tool_result | tool_progress | image | audio | file
               | citation | usage | retrying
 
-A raw event may stand anywhere before the end; a stream error ends the stream wherever it stands. A stream without a
-Finish or a StreamError at its end is not a stream: it was cut, and somebody must have said so.
+Results come first where a run begins by answering the calls with which its conversation ends. A raw event may stand anywhere
+before the end; a stream error ends the stream wherever it stands. A stream without a Finish, a Stopped or a StreamError at
+its end is not a stream: it was cut, and somebody must have said so.
 """
 
 from __future__ import annotations
@@ -23,15 +25,17 @@ from ._stream import (
     ReasoningDelta,
     RefusalDelta,
     Retrying,
+    Stopped,
     StreamError,
     StreamEvent,
     StreamStart,
     TextDelta,
     ToolCallDelta,
+    ToolProgress,
 )
 from ._usage import Usage
 
-State = Literal["idle", "step", "finished", "failed"]
+State = Literal["idle", "step", "finished", "stopped", "failed"]
 
 _BODY = (
     TextDelta,
@@ -40,6 +44,7 @@ _BODY = (
     ToolCallDelta,
     ToolCall,
     ToolResult,
+    ToolProgress,
     Image,
     Audio,
     File,
@@ -49,16 +54,13 @@ _BODY = (
     RawEvent,
 )
 
+_BETWEEN = (ToolResult, ToolProgress, Retrying, RawEvent)
+
 ORDER: dict[State, dict[type, State]] = {
-    "idle": {Retrying: "idle", RawEvent: "idle", StreamStart: "step", StreamError: "failed"},
+    "idle": {**dict.fromkeys(_BETWEEN, "idle"), StreamStart: "step", Stopped: "stopped", StreamError: "failed"},
     "step": {**dict.fromkeys(_BODY, "step"), Finish: "finished", StreamError: "failed"},
-    "finished": {
-        ToolResult: "finished",
-        Retrying: "finished",
-        RawEvent: "finished",
-        StreamStart: "step",
-        StreamError: "failed",
-    },
+    "finished": {**dict.fromkeys(_BETWEEN, "finished"), StreamStart: "step", Stopped: "stopped", StreamError: "failed"},
+    "stopped": {},
     "failed": {},
 }
 """state -> event -> next state. What is not in the table is not legal."""
@@ -87,8 +89,8 @@ class OrderChecker:
 
     def close(self) -> None:
         """The stream is over: raises unless its end was said."""
-        if self.state not in ("finished", "failed"):
-            raise ProtocolError(f"the stream ended while {self.state!r}: neither Finish nor StreamError")
+        if self.state not in ("finished", "stopped", "failed"):
+            raise ProtocolError(f"the stream ended while {self.state!r}: neither Finish nor Stopped nor StreamError")
 
 
 def check_order(events: Iterable[StreamEvent]) -> None:

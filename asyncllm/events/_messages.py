@@ -140,8 +140,9 @@ class Message(Struct, frozen=True):
         return self.content
 
 
-Input = str | Message | Sequence["Message | Mapping[str, object]"]
-"""What a call takes: a question, a message, or a conversation of our messages or OpenAI-style dicts."""
+Input = str | Message | Sequence["Message | ToolResult | Mapping[str, object]"]
+"""What a call takes: a question, a message, or a conversation of our messages, results of tools (those in a row are one
+message) or OpenAI-style dicts."""
 
 
 def data_url(data: bytes, media_type: str) -> str:

@@ -17,6 +17,7 @@ from ._messages import Audio, File, Image, ProviderState, ToolCall, ToolResult
 from ._usage import Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
+StopReason = Literal["max_steps", "stop_when", "needs_results"]
 
 
 class StreamStart(Struct, frozen=True, tag="stream_start"):
@@ -70,7 +71,11 @@ class Citation(Struct, frozen=True, tag="citation"):
 
 
 class Retrying(Struct, frozen=True, tag="retrying"):
-    """The call failed before any content and is tried again after `delay` seconds. `attempt` counts from 1."""
+    """The call failed before any content and is tried again after `delay` seconds. `attempt` counts from 1.
+
+    After a Finish, with an :class:`asyncllm.InvalidOutputError`: the answer before it was whole, but not what `output=` asks
+    for, and is taken back; the model is told what is wrong and answers anew.
+    """
 
     attempt: int
     delay: float
@@ -84,6 +89,26 @@ class Finish(Struct, frozen=True, gc=False, tag="finish"):
     reason: FinishReason
     raw: str | None = None
     details: Mapping[str, object] | None = None
+
+
+class ToolProgress(Struct, frozen=True, gc=False, tag="tool_progress"):
+    """How far the running call `id` is: `progress` of `total` (None: unknown), in whatever unit the tool counts."""
+
+    id: str
+    name: str
+    progress: float
+    total: float | None = None
+    message: str = ""
+
+
+class Stopped(Struct, frozen=True, gc=False, tag="stopped"):
+    """A run of tools went no further, though the model was not done. It is the last event; running `reply.messages` goes on.
+
+    `max_steps` and `stop_when`: what the caller set. `needs_results`: calls of tools that only the caller can execute wait in
+    `reply.tool_calls`.
+    """
+
+    reason: StopReason
 
 
 class StreamError(Struct, frozen=True, tag="stream_error"):
@@ -106,6 +131,7 @@ StreamEvent = (
     | ToolCallDelta
     | ToolCall
     | ToolResult
+    | ToolProgress
     | Image
     | Audio
     | File
@@ -113,6 +139,7 @@ StreamEvent = (
     | Usage
     | Retrying
     | Finish
+    | Stopped
     | StreamError
     | RawEvent
 )
@@ -146,7 +173,20 @@ def event_from_json(data: bytes | str) -> StreamEvent:
     return _decoder.decode(data)
 
 
-CONTENT = (TextDelta, ReasoningDelta, RefusalDelta, ToolCallDelta, ToolCall, ToolResult, Image, Audio, File, Finish)
+CONTENT = (
+    TextDelta,
+    ReasoningDelta,
+    RefusalDelta,
+    ToolCallDelta,
+    ToolCall,
+    ToolResult,
+    ToolProgress,
+    Image,
+    Audio,
+    File,
+    Finish,
+    Stopped,
+)
 """Events after which a call is no longer repeated: the caller has seen something of the answer."""
 
 

@@ -226,6 +226,7 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[ReceivedRequest] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._serving = False  # told apart from the task: an eager one may be over before it is here
         self._full: asyncio.Future[None] | None = None  # while the client does not read what was written
         self._begin()
 
@@ -292,7 +293,8 @@ class _Connection(asyncio.Protocol):
         )
         self._server._received(request)
         self._waiting.append(request)
-        if self._task is None:
+        if not self._serving:
+            self._serving = True
             self._task = self._server._spawn(self)
 
     # ---- answering
@@ -301,7 +303,7 @@ class _Connection(asyncio.Protocol):
         while self._waiting:
             request = self._waiting.popleft()
             await self._send(await self._server._plan(request), request)
-        self._task = None
+        self._serving = False
 
     async def _send(self, plan: Plan, request: ReceivedRequest) -> None:
         out = _Writes(self, plan)

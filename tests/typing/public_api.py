@@ -26,6 +26,7 @@ from asyncllm import (
     RefusalDelta,
     Reply,
     Retrying,
+    Stopped,
     Stream,
     StreamError,
     StreamEvent,
@@ -36,6 +37,7 @@ from asyncllm import (
     Tool,
     ToolCall,
     ToolCallDelta,
+    ToolProgress,
     ToolResult,
     Usage,
     fold,
@@ -138,6 +140,11 @@ def name_of(event: StreamEvent) -> str:
         case Retrying(attempt=attempt, delay=delay, error=error):
             assert_type(delay, float)
             return f"{attempt}{error.message}"
+        case ToolProgress(progress=progress, total=total, message=message):
+            assert_type(total, float | None)
+            return f"{progress}{message}"
+        case Stopped(reason=why):
+            return why
         case Finish(raw=raw):
             return raw or ""
         case StreamError(error=error):

@@ -26,12 +26,14 @@ from ...events import (
     RefusalDelta,
     Reply,
     Retrying,
+    Stopped,
     StreamError,
     StreamEvent,
     StreamStart,
     TextDelta,
     ToolCall,
     ToolCallDelta,
+    ToolProgress,
     ToolResult,
     Usage,
     fold,
@@ -108,6 +110,8 @@ class ChatEncoder:
                 self._name(model or self._model, id or self._id)
                 return self._begin("")
             case ToolCall() | ToolResult() | Image() | Audio() | File() | Citation() | Retrying() | RawEvent():
+                return []
+            case ToolProgress() | Stopped():  # a run's own events
                 return []
 
     def _name(self, model: str, id: str) -> None:

@@ -84,8 +84,17 @@ def _messages(request: Request, quirks: ChatQuirks, provider: str, warnings: lis
     out: list[dict[str, Any]] = []
     if request.system:
         out.append({"role": quirks.system_role, "content": request.system})
+    seen: list[
+        dict[str, Any]
+    ] = []  # images in results: a tool message has no place for them, and the results are one block
     for at, message in enumerate(request.messages):
-        out += _message(message, quirks, provider, f"messages[{at}]", warnings)
+        where = f"messages[{at}]"
+        if message.role == "tool":
+            out += _results(message, where, seen)
+            continue
+        out += _shown(seen)
+        out += _message(message, quirks, provider, where, warnings)
+    out += _shown(seen)
     if not out:
         raise InvalidRequestError("there is nothing to send: no messages")
     if request.output is not None and quirks.output != "json_schema":
@@ -99,9 +108,7 @@ def _message(
     out: dict[str, Any] = {"role": quirks.system_role if message.role == "system" else message.role}
     if message.name:
         out["name"] = message.name
-    if message.role == "tool":
-        yield from _results(message, where)
-    elif message.role == "assistant":
+    if message.role == "assistant":
         turn = _assistant(message, quirks, provider, where, warnings)
         if turn:  # a ghost turn, without content, is refused by many servers (B9)
             yield {**out, **turn}
@@ -115,11 +122,22 @@ def _message(
             yield {**out, "content": parts}
 
 
-def _results(message: Message, where: str) -> Iterator[dict[str, Any]]:
+def _results(message: Message, where: str, seen: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for part in message.parts:
         if not isinstance(part, ToolResult):
             raise InvalidRequestError(f"{where}: a tool message holds ToolResult parts, not {type(part).__name__}")
+        images = [] if isinstance(part.content, str) else [item for item in part.content if isinstance(item, Image)]
+        if images:
+            seen.append({"type": "text", "text": f"The images in the result of {part.name or part.id}:"})
+            seen += [_part(image, "tool", where) for image in images]
         yield {"role": "tool", "tool_call_id": part.id, "content": part.text}
+
+
+def _shown(seen: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The images of results, after them, as a message of the user's."""
+    if seen:
+        yield {"role": "user", "content": seen.copy()}
+        seen.clear()
 
 
 def _assistant(message: Message, quirks: ChatQuirks, provider: str, where: str, warnings: list[str]) -> dict[str, Any]:
