@@ -15,6 +15,10 @@ from ._characters import CharacterJoiner
 from ._messages import ProviderState, ToolCall
 from ._stream import ToolCallDelta
 
+CUT = "the stream broke before the call was whole"
+EMPTY = "the output limit was reached before any argument"
+"""What makes a call invalid besides its JSON."""
+
 _STRUCTURE = re.compile(r'["{}\[\]]')
 _IN_STRING = re.compile(r'["\\]')
 
@@ -149,14 +153,13 @@ class ToolCallAssembler:
         """The calls, in the order in which they began. `truncated`: the output limit may have cut the last one."""
         calls, last = self._calls, len(self._calls) - 1
         self._calls, self._by_index, self._by_id, self._by_position = [], {}, {}, {}
-        empty = "the output limit was reached before any argument"
         return [
             parse_call(
                 call.id,
                 call.name,
                 "".join(call.fragments),
                 state=call.state,
-                empty=empty if truncated and at == last else None,
+                empty=EMPTY if truncated and at == last else None,
             )
             for at, call in enumerate(calls)
         ]

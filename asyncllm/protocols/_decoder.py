@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ from ..events import (
     ToolCallAssembler,
     Usage,
 )
+from ..events._toolcalls import CUT
 from ._classify import classify
 from ._codec import Encoded, FrameLike
 from ._finish import finish_reason
@@ -175,9 +176,13 @@ class WireDecoder(ABC):
         error.provider = error.provider or self._provider
         error.model = error.model or self._model
         if self._started:
-            events += self._calls.abandon("the stream broke before the call was whole")
+            events += self._abandoned()
         events.append(StreamError(error))
         self.done = True
+
+    def _abandoned(self) -> Sequence[StreamEvent]:
+        """The calls that the end of the stream has cut."""
+        return self._calls.abandon(CUT)
 
     def _not_json(self, text: str, event: str, cut: bool, events: list[StreamEvent]) -> None:
         if event == "unframed":

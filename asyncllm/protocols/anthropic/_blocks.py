@@ -7,7 +7,6 @@ back: thinking with its signature, text with its citations, and whole what this 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,55 +15,26 @@ from ...events import (
     File,
     ProviderState,
     ReasoningDelta,
-    StreamEvent,
     TextDelta,
     ToolCall,
-    ToolCallDelta,
     ToolResult,
     parse_call,
 )
+from .. import _blocks
+from .._blocks import BlockTurn, Events
 from ._readable import citation_from, is_failure, readable
 
-Events = list[StreamEvent]
 
-CUT = "the stream broke before the call was whole"
-EMPTY = "the output limit was reached before any argument"
-
-
-class Turn:
-    """What the blocks of one answer know of each other."""
-
-    __slots__ = ("_ids", "asked", "executed", "open", "provider", "seed", "text", "thought", "waiting")
+class Turn(BlockTurn):
+    __slots__ = ("open", "thought")
 
     def __init__(self, provider: str) -> None:
-        self.provider = provider
-        self.seed = ""
-        self.text = 0  # characters of text that were said
+        super().__init__(provider)
         self.thought = 0  # characters of thinking
         self.open: type[Block] | None = None  # the kind of block whose part more text would go on with
-        self.asked = 0  # calls that somebody else must run
-        self.executed: dict[str, str] = {}  # id -> name of calls that the provider runs
-        self.waiting: CallBlock | None = None  # a whole call without arguments, until it is known why it has none
-        self._ids: set[str] = set()
 
     def state(self, *, closes: bool = True, **data: object) -> ProviderState:
         return ProviderState(self.provider, data, closes)
-
-    def id(self, given: object) -> str:
-        """The id of a call: a result must find it, so that one that is absent or taken is replaced."""
-        id = given if isinstance(given, str) else ""
-        if not id or id in self._ids:
-            at = len(self._ids)
-            unique = uuid.uuid5(uuid.NAMESPACE_OID, f"{self.seed}/{at}") if self.seed else uuid.uuid4()
-            id = f"call_{unique.hex[:24]}"
-        self._ids.add(id)
-        return id
-
-    def settle(self, events: Events, *, empty: str | None = None) -> None:
-        """Say the call that waits; `empty` says what is wrong with it."""
-        call, self.waiting = self.waiting, None
-        if call is not None:
-            events.append(call.whole("", empty=empty))
 
     def separate(self, kind: type[Block], events: Events) -> None:
         """A block of this kind begins: what is open of the same kind is another part."""
@@ -74,26 +44,7 @@ class Turn:
         self.open = None
 
 
-class Block:
-    """One block under way."""
-
-    __slots__ = ("data", "turn")
-
-    def __init__(self, data: dict[str, Any], turn: Turn) -> None:
-        self.data = data
-        self.turn = turn
-
-    def begin(self, events: Events) -> None:
-        self.turn.settle(events)
-
-    def delta(self, kind: str, delta: Mapping[str, Any], events: Events) -> bool:
-        """One delta; whether it was understood."""
-        return False
-
-    def end(self, events: Events) -> None: ...
-
-    def abandon(self, events: Events) -> None:
-        """The stream broke inside the block: nothing of it may be sent back as if it were whole."""
+Block = _blocks.Block[Turn]
 
 
 class TextBlock(Block):
@@ -175,32 +126,14 @@ class ThinkingBlock(Block):
             self.say(lost, events)
 
 
-class CallBlock(Block):
-    """A call: of a tool of the caller's, said in deltas, or of one that the provider runs itself, said whole."""
-
-    __slots__ = ("characters", "executed", "fragments", "id", "index", "name")
+class CallBlock(_blocks.CallBlock[Turn]):
+    __slots__ = ()
 
     def begin(self, events: Events) -> None:
         super().begin(events)
         self.turn.open = None
-        name = self.data.get("name")
-        self.name = name if isinstance(name, str) else ""
-        self.executed = self.data.get("type") != "tool_use"
-        self.id = self.turn.id(self.data.get("id"))
-        self.characters = CharacterJoiner()
-        self.fragments: list[str] = []
-        if self.executed:
-            return
-        self.index = self.turn.asked
-        self.turn.asked += 1
-        if self.name:
-            events.append(ToolCallDelta(self.index, self.id, self.name, ""))
-
-    def say(self, text: str, events: Events) -> None:
-        if text := self.characters.feed(text):
-            self.fragments.append(text)
-            if self.name and not self.executed:
-                events.append(ToolCallDelta(self.index, self.id, self.name, text))
+        executed = self.data.get("type") != "tool_use"
+        self.open(self.data.get("name"), self.data.get("id"), events, executed=executed)
 
     def delta(self, kind: str, delta: Mapping[str, Any], events: Events) -> bool:
         if kind == "input_json_delta" and isinstance(text := delta.get("partial_json"), str):
@@ -208,20 +141,9 @@ class CallBlock(Block):
             return True
         return False
 
-    def end(self, events: Events) -> None:
-        given = self.data.get("input")
-        if not self.fragments and given:  # only what had no deltas is whole in the start of its block
-            self.say(
-                given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, separators=(",", ":")),
-                events,
-            )
-        if lost := self.characters.close():
-            self.say(lost, events)
-        raw = "".join(self.fragments)
-        if raw.strip() or self.executed:
-            events.append(self.whole(raw))
-        else:
-            self.turn.waiting = self
+    @staticmethod
+    def written(arguments: object) -> str:
+        return json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
 
     def whole(self, raw: str, *, empty: str | None = None) -> ToolCall:
         call = parse_call(self.id, self.name, raw, empty=empty)
@@ -232,10 +154,6 @@ class CallBlock(Block):
         self.turn.executed[self.id] = self.name
         state = None if call.invalid else self.turn.state(closes=False, block={**self.data, "input": call.arguments})
         return ToolCall(call.id, call.name, call.arguments, raw, call.invalid, state, executed=True)
-
-    def abandon(self, events: Events) -> None:
-        if not self.executed:
-            events.append(ToolCall(self.id, self.name, None, "".join(self.fragments), CUT))
 
 
 KEPT_OF_CALLS = ("caller", "toolset_name")

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from ...events import Finish, LLMError, RawEvent, StreamEvent, TextDelta, usage_from
+from ...events import Finish, StreamEvent, TextDelta, usage_from
 from ...events._fold import CHARACTERS_PER_TOKEN
+from .._blocks import BlockDecoder
 from .._codec import FrameLike
-from .._decoder import WireDecoder
 from .._numbers import whole_number
-from ._blocks import CUT, EMPTY, Block, CallBlock, KeptBlock, TextBlock, ThinkingBlock, Turn, block_class
+from ._blocks import CallBlock, KeptBlock, TextBlock, ThinkingBlock, Turn, block_class
 from ._wire import TextPiece, ThinkingPiece, decode_delta
 
 _QUICK = frozenset({"message", "content_block_delta"})
@@ -37,18 +37,15 @@ _EVENT = frozenset({"type", "message", "delta", "usage"})
 _DELTA = frozenset({"stop_reason", *_DETAILS})
 
 
-class MessagesDecoder(WireDecoder):
+class MessagesDecoder(BlockDecoder[Turn]):
     """The state of one answer. Never raises for what a server sends."""
 
     unfinished = "the stream ended without a stop_reason"
 
     def __init__(self, *, model: str, provider: str, warnings: tuple[str, ...] = (), raw: bool = False) -> None:
-        super().__init__(model=model, provider=provider, warnings=warnings, raw=raw)
-        self._turn = Turn(provider)
-        self._blocks: dict[int, Block] = {}  # those that have begun and not ended, by their index
+        super().__init__(Turn(provider), model=model, provider=provider, warnings=warnings, raw=raw)
         self._counts: dict[str, Any] = {}  # the usage so far: what is absent later is kept
         self._counted = False
-        self._details: dict[str, object] = {}
 
     # ---- frames
 
@@ -113,10 +110,6 @@ class MessagesDecoder(WireDecoder):
             case _:
                 self._unknown(data, events)
 
-    def _unknown(self, data: object, events: list[StreamEvent]) -> None:
-        if self._raw:
-            events.append(RawEvent(data))
-
     # ---- the message
 
     def _begin(self, events: list[StreamEvent], *, model: object = None, id: object = None) -> None:
@@ -178,23 +171,10 @@ class MessagesDecoder(WireDecoder):
         if index is None or not isinstance(kind, str) or not isinstance(block, dict):
             self._unknown(dict(data), events)
             return
-        self._end_blocks(events, beside=index)
         known = block_class(kind)
         if known is None:
             self._unknown(dict(data), events)
-        self._blocks[index] = opened = (known or KeptBlock)(block, self._turn)
-        opened.begin(events)
-
-    def _end_blocks(self, events: list[StreamEvent], *, beside: int | None = None) -> None:
-        """Blocks that nobody ended. While the answer goes on, only calls may stay open `beside` another block."""
-        for index, block in list(self._blocks.items()):
-            if beside is None or index == beside or not isinstance(block, CallBlock):
-                self._block_stop(index, events)
-
-    def _block_stop(self, index: int | None, events: list[StreamEvent]) -> None:
-        block = self._blocks.pop(index, None) if index is not None else None
-        if block is not None:
-            block.end(events)
+        self._open(index, (known or KeptBlock)(block, self._turn), events)
 
     def _delta(self, data: Mapping[str, Any], events: list[StreamEvent]) -> None:
         self._begin(events)
@@ -223,7 +203,7 @@ class MessagesDecoder(WireDecoder):
         self._counted = self._counted or usage is not None
         self._count(usage, events)
 
-    def _say_part_of_usage(self, events: list[StreamEvent]) -> None:
+    def _flush(self, events: list[StreamEvent]) -> None:
         """The final counts did not come (F9): the input is known since the start, the output is estimated."""
         usage = None if self._counted else usage_from(self._counts, input_excludes_cache=True)
         if usage is not None:
@@ -233,27 +213,14 @@ class MessagesDecoder(WireDecoder):
 
     # ---- how it ends
 
-    def _settle(self, events: list[StreamEvent]) -> None:
-        """The model is done: no block goes on, and why the last call has no arguments is known."""
-        self._end_blocks(events)
-        self._turn.settle(events, empty=EMPTY if self._reason(self._finish) == "length" else None)
-
     def _end(self, events: list[StreamEvent]) -> None:
         self._settle(events)
         reason = self._reason(self._finish)
         if self._turn.asked and (reason == "stop" or (reason == "other" and self._finish not in _NOT_ENDED)):
             reason = "tool_calls"
-        self._say_part_of_usage(events)
+        self._flush(events)
         events.append(Finish(reason, self._finish or None, self._details or None))
         self.done = True
-
-    def _error(self, error: LLMError, events: list[StreamEvent]) -> None:
-        self._turn.settle(events, empty=CUT)
-        for block in self._blocks.values():
-            block.abandon(events)
-        self._blocks.clear()
-        self._say_part_of_usage(events)
-        super()._error(error, events)
 
 
 def _known(data: Mapping[str, Any], names: frozenset[str]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,76 +17,33 @@ from ...events import (
     Image,
     ProviderState,
     ReasoningDelta,
-    StreamEvent,
     TextDelta,
     ToolCall,
-    ToolCallDelta,
     ToolResult,
     parse_call,
 )
+from .. import _blocks
+from .._blocks import BlockTurn, Events
 from .._json import to_json
 
-Events = list[StreamEvent]
 
-CUT = "the stream broke before the call was whole"
-EMPTY = "the output limit was reached before any argument"
-
-
-class Turn:
-    """What the blocks of one answer know of each other."""
-
-    __slots__ = ("_ids", "asked", "executed", "provider", "text", "unsigned", "waiting")
+class Turn(BlockTurn):
+    __slots__ = ("unsigned",)
 
     def __init__(self, provider: str) -> None:
-        self.provider = provider
-        self.text = 0  # characters of text that were said
-        self.asked = 0  # calls that somebody else must run
-        self.executed: dict[str, str] = {}  # id -> name of calls that the provider runs
-        self.waiting: CallBlock | None = None  # a whole call without arguments, until it is known why it has none
-        self.unsigned = (
-            False  # the last part is reasoning that no state has ended: more of it would be one part with it
-        )
-        self._ids: set[str] = set()
+        super().__init__(provider)
+        # the last part is reasoning that no state has ended: more of it would be one part with it
+        self.unsigned = False
 
     def state(self, data: Mapping[str, object], *, closes: bool = False) -> ProviderState:
         return ProviderState(self.provider, data, closes)
 
-    def id(self, given: object) -> str:
-        """The id of a call: a result must find it, so that one that is absent or taken is replaced."""
-        id = given if isinstance(given, str) else ""
-        if not id or id in self._ids:
-            id = f"call_{uuid.uuid4().hex[:24]}"
-        self._ids.add(id)
-        return id
-
     def settle(self, events: Events, *, empty: str | None = None) -> None:
-        """Say the call that waits; `empty` says what is wrong with it."""
-        call, self.waiting = self.waiting, None
-        if call is not None:
-            events.append(call.whole("", empty=empty))
+        super().settle(events, empty=empty)
+        self.unsigned = False
 
 
-class Block:
-    """One block under way. `start` is what its contentBlockStart said of it."""
-
-    __slots__ = ("start", "turn")
-
-    def __init__(self, start: Mapping[str, Any], turn: Turn) -> None:
-        self.start = start
-        self.turn = turn
-
-    def begin(self, events: Events) -> None:
-        self.turn.settle(events)
-        self.turn.unsigned = False
-
-    def delta(self, name: str, value: object, events: Events) -> bool:
-        """One member of a delta; whether it was understood."""
-        return False
-
-    def end(self, events: Events) -> None: ...
-
-    def abandon(self, events: Events) -> None:
-        """The stream broke inside the block: nothing of it may be sent back as if it were whole."""
+Block = _blocks.Block[Turn]
 
 
 class TextBlock(Block):
@@ -203,32 +159,15 @@ def _decoded(piece: str) -> bytes:
         return b""
 
 
-class CallBlock(Block):
-    """A call: of a tool of the caller's, said in deltas, or of one that the provider runs itself, said whole."""
-
-    __slots__ = ("characters", "executed", "fragments", "id", "index", "name")
+class CallBlock(_blocks.CallBlock[Turn]):
+    __slots__ = ()
 
     def begin(self, events: Events) -> None:
         super().begin(events)
-        name = self.start.get("name")
-        self.name = name if isinstance(name, str) else ""
-        self.executed = self.start.get("type") == "server_tool_use"
-        self.id = self.turn.id(self.start.get("toolUseId"))
-        self.characters = CharacterJoiner()
-        self.fragments: list[str] = []
-        if self.executed:
+        executed = self.data.get("type") == "server_tool_use"
+        self.open(self.data.get("name"), self.data.get("toolUseId"), events, executed=executed)
+        if executed:
             self.turn.executed[self.id] = self.name
-            return
-        self.index = self.turn.asked
-        self.turn.asked += 1
-        if self.name:
-            events.append(ToolCallDelta(self.index, self.id, self.name, ""))
-
-    def say(self, text: str, events: Events) -> None:
-        if text := self.characters.feed(text):
-            self.fragments.append(text)
-            if self.name and not self.executed:
-                events.append(ToolCallDelta(self.index, self.id, self.name, text))
 
     def delta(self, name: str, value: object, events: Events) -> bool:
         if name != "toolUse" or not isinstance(value, Mapping) or (given := value.get("input")) is None:
@@ -236,26 +175,15 @@ class CallBlock(Block):
         self.say(given if isinstance(given, str) else to_json(given), events)
         return True
 
-    def end(self, events: Events) -> None:
-        if not self.fragments and (given := self.start.get("input")):  # whole in its start, where there were no deltas
-            self.say(given if isinstance(given, str) else to_json(given), events)
-        if lost := self.characters.close():
-            self.fragments.append(lost)
-        raw = "".join(self.fragments)
-        if raw.strip() or self.executed:
-            events.append(self.whole(raw))
-        else:
-            self.turn.waiting = self
+    @staticmethod
+    def written(arguments: object) -> str:
+        return to_json(arguments)
 
     def whole(self, raw: str, *, empty: str | None = None) -> ToolCall:
         call = parse_call(self.id, self.name, raw, empty=empty)
-        kind = self.start.get("type")
+        kind = self.data.get("type")
         state = self.turn.state({"type": kind}) if isinstance(kind, str) else None
         return ToolCall(call.id, call.name, call.arguments, raw, call.invalid, state, executed=self.executed)
-
-    def abandon(self, events: Events) -> None:
-        if not self.executed:
-            events.append(ToolCall(self.id, self.name, None, "".join(self.fragments), CUT))
 
 
 class ResultBlock(Block):
@@ -274,10 +202,10 @@ class ResultBlock(Block):
         return True
 
     def end(self, events: Events) -> None:
-        given = self.start.get("toolUseId")
+        given = self.data.get("toolUseId")
         id = given if isinstance(given, str) else ""
-        failed = self.start.get("status") == "error"
-        state = self.turn.state({"toolResult": {**self.start, "content": self.items}})
+        failed = self.data.get("status") == "error"
+        state = self.turn.state({"toolResult": {**self.data, "content": self.items}})
         events.append(ToolResult(id, self.turn.executed.get(id, ""), readable(self.items), failed, state))
 
 
@@ -311,7 +239,7 @@ class ImageBlock(Block):
 
     def end(self, events: Events) -> None:
         if self.pieces:
-            format = self.start.get("format")
+            format = self.data.get("format")
             media = f"image/{format}" if isinstance(format, str) and format else "image/png"
             events.append(
                 Image(data=b"".join(self.pieces), media_type=media, state=self.turn.state({"format": format}))

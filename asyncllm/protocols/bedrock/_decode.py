@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from ...events import Finish, LLMError, RawEvent, StreamEvent, TextDelta, usage_from
+from ...events import Finish, RawEvent, StreamEvent, TextDelta, usage_from
+from .._blocks import BlockDecoder
 from .._classify import classify
 from .._codec import FrameLike
-from .._decoder import WireDecoder
 from .._json import parse_json
 from .._numbers import whole_number
-from ._blocks import CUT, EMPTY, IMPLIED, STARTED, Block, CallBlock, ReasoningBlock, TextBlock, Turn
+from ._blocks import IMPLIED, STARTED, CallBlock, ReasoningBlock, TextBlock, Turn
 from ._wire import decode_delta
 
 _EVENTS = {
@@ -34,16 +34,13 @@ _EVENTS = {
 _BODY = frozenset({"output", "stopReason", "usage", "additionalModelResponseFields", "trace"})
 
 
-class ConverseDecoder(WireDecoder):
+class ConverseDecoder(BlockDecoder[Turn]):
     """The state of one answer. Never raises for what a server sends."""
 
     unfinished = "the stream ended without a messageStop"
 
     def __init__(self, *, model: str, provider: str, warnings: tuple[str, ...] = (), raw: bool = False) -> None:
-        super().__init__(model=model, provider=provider, warnings=warnings, raw=raw)
-        self._turn = Turn(provider)
-        self._blocks: dict[int, Block] = {}  # those that have begun and not ended, by their index
-        self._details: dict[str, object] = {}
+        super().__init__(Turn(provider), model=model, provider=provider, warnings=warnings, raw=raw)
 
     # ---- frames
 
@@ -114,10 +111,6 @@ class ConverseDecoder(WireDecoder):
                 self._error(self._classified(data, text), events)  # what a gateway says instead of a stream (C6)
             case _:
                 self._unknown(data, events)
-
-    def _unknown(self, data: object, events: list[StreamEvent]) -> None:
-        if self._raw:
-            events.append(RawEvent(data))
 
     # ---- the message
 
@@ -190,24 +183,7 @@ class ConverseDecoder(WireDecoder):
         if index is None or not name or not isinstance(start, dict):
             self._unknown({"contentBlockStart": data}, events)
             return
-        self._open(index, STARTED[name], start[name], events)
-
-    def _open(self, index: int, kind: type[Block], start: Mapping[str, Any], events: list[StreamEvent]) -> Block:
-        self._end_blocks(events, beside=index)
-        self._blocks[index] = block = kind(start, self._turn)
-        block.begin(events)
-        return block
-
-    def _end_blocks(self, events: list[StreamEvent], *, beside: int | None = None) -> None:
-        """Blocks that nobody ended. While the answer goes on, only calls may stay open `beside` another block."""
-        for index, block in list(self._blocks.items()):
-            if beside is None or index == beside or not isinstance(block, CallBlock):
-                self._block_stop(index, events)
-
-    def _block_stop(self, index: int | None, events: list[StreamEvent]) -> None:
-        block = self._blocks.pop(index, None) if index is not None else None
-        if block is not None:
-            block.end(events)
+        self._open(index, STARTED[name](start[name], self._turn), events)
 
     def _delta(self, data: Mapping[str, Any], events: list[StreamEvent]) -> None:
         self._begin(events)
@@ -217,7 +193,8 @@ class ConverseDecoder(WireDecoder):
             for name, value in delta.items():
                 kind, block = IMPLIED.get(name), self._blocks.get(index)
                 if kind is not None and block.__class__ is not kind:
-                    block = self._open(index, kind, {}, events)
+                    block = kind({}, self._turn)
+                    self._open(index, block, events)
                 understood = block is not None and block.delta(name, value, events) and understood
         if not understood:
             self._unknown({"contentBlockDelta": data}, events)
@@ -238,20 +215,12 @@ class ConverseDecoder(WireDecoder):
         self._error(classify(fields, provider=self._provider, model=self._model, text=text), events)
 
     def _end(self, events: list[StreamEvent]) -> None:
-        self._end_blocks(events)
+        self._settle(events)
         reason = self._reason(self._finish)
-        self._turn.settle(events, empty=EMPTY if reason == "length" else None)
         if self._turn.asked and reason in ("stop", "other"):
             reason = "tool_calls"
         events.append(Finish(reason, self._finish or None, self._details or None))
         self.done = True
-
-    def _error(self, error: LLMError, events: list[StreamEvent]) -> None:
-        self._turn.settle(events, empty=CUT)
-        for block in self._blocks.values():
-            block.abandon(events)
-        self._blocks.clear()
-        super()._error(error, events)
 
 
 def _parsed(text: str) -> Any:

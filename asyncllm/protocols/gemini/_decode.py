@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -20,14 +20,13 @@ from ...events import (
     File,
     Finish,
     Image,
-    LLMError,
     ProviderState,
     RawEvent,
     ReasoningDelta,
-    StreamError,
     StreamEvent,
     TextDelta,
 )
+from ...events._toolcalls import CUT
 from .._codec import FrameLike
 from .._decoder import WireDecoder
 from .._json import parse_json
@@ -269,13 +268,8 @@ class GeminiDecoder(WireDecoder):
             self._finish = self._unspecified  # the last word, and a word about the end
         return events + super().close()
 
-    def _error(self, error: LLMError, events: list[StreamEvent]) -> None:
-        self._flush(events)
-        error.provider = error.provider or self._provider
-        error.model = error.model or self._model
-        events += self._reader.close("the stream broke before the call was whole")
-        events.append(StreamError(error))
-        self.done = True
+    def _abandoned(self) -> Sequence[StreamEvent]:
+        return self._reader.close(CUT)
 
     def _flush(self, events: list[StreamEvent]) -> None:
         self._end_text(events)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -18,13 +18,12 @@ from ...events import (
     Audio,
     Finish,
     IncompleteStreamError,
-    LLMError,
     RawEvent,
-    StreamError,
     StreamEvent,
     TextDelta,
     usage_from,
 )
+from ...events._toolcalls import CUT
 from .._codec import Encoded, FrameLike
 from .._decoder import WireDecoder
 from .._numbers import whole_number
@@ -319,14 +318,8 @@ class ResponsesDecoder(WireDecoder):
     def _flush(self, events: list[StreamEvent]) -> None:
         self._say.flush(events)
 
-    def _error(self, error: LLMError, events: list[StreamEvent]) -> None:
-        if self._started:
-            self._flush(events)
-            events += self._say.abandon("the stream broke before the call was whole")
-        error.provider = error.provider or self._provider
-        error.model = error.model or self._model
-        events.append(StreamError(error))
-        self.done = True
+    def _abandoned(self) -> Sequence[StreamEvent]:
+        return self._say.abandon(CUT)
 
 
 def retrieval(id: str, after: int | None = None) -> Encoded:
