@@ -25,9 +25,9 @@ check: $(VENV)/check.ok  ## lint, format and types
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# two peers are in budgets; where they cannot be installed, those budgets say that they were not measured
+# four peers are in budgets; where they cannot be installed, those budgets say that they were not measured
 bench: $(VENV)/bench.ok  ## the benchmarks, as ratios to the floor of the same run, against the budgets
-	-$(BIN)/python -m benchmarks.peers install litellm liter-llm
+	-$(BIN)/python -m benchmarks.peers install litellm liter-llm pydantic-ai openai-agents
 	$(BIN)/python -m benchmarks.run
 
 bench-quick: $(VENV)/bench.ok  ## the same with fewer rounds; writes nothing

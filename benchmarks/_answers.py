@@ -55,10 +55,10 @@ def event(delta: dict[str, Any] | None, *, finish: str | None = None, usage: dic
 
 
 def end(finish: str) -> bytes:
-    return _chunked([event({}, finish=finish), event(None, usage=_USAGE), b"data: [DONE]\n\n"]) + b"0\r\n\r\n"
+    return chunked([event({}, finish=finish), event(None, usage=_USAGE), b"data: [DONE]\n\n"]) + b"0\r\n\r\n"
 
 
-def _chunked(events: Sequence[bytes], in_one: int = 1) -> bytes:
+def chunked(events: Sequence[bytes], in_one: int = 1) -> bytes:
     return b"".join(http_chunk(b"".join(events[at : at + in_one])) for at in range(0, len(events), in_one))
 
 
@@ -75,17 +75,17 @@ def answer(model: str) -> bytes:
     kind, *numbers = model.split(":")
     if kind in ("burst", "coalesced"):
         deltas = [_TEXT[at % len(_TEXT)] for at in range(int(numbers[0]))]
-        return HEAD + ROLE + _chunked(deltas, in_one=COALESCED if kind == "coalesced" else 1) + TEXT_END
+        return HEAD + ROLE + chunked(deltas, in_one=COALESCED if kind == "coalesced" else 1) + TEXT_END
     if kind == "tools":
-        return HEAD + ROLE + _chunked(_tool_call(int(numbers[0]))) + end("tool_calls")
+        return HEAD + ROLE + chunked(_tool_call(int(numbers[0]))) + end("tool_calls")
     return HEAD + TEXT[0] + TEXT_END
 
 
 def _tool_call(fragments: int) -> list[bytes]:
     arguments = ['{"items":[', *['"xxxxxxx",'] * (fragments - 2), '"xxxxxx"]}']
-    begin = _tool_piece(id="call_abc123", type="function", function={"name": "do_it", "arguments": ""})
-    return [begin, *(_tool_piece(function={"arguments": fragment}) for fragment in arguments)]
+    begin = tool_piece(0, id="call_abc123", type="function", function={"name": "do_it", "arguments": ""})
+    return [begin, *(tool_piece(0, function={"arguments": fragment}) for fragment in arguments)]
 
 
-def _tool_piece(**piece: Any) -> bytes:
-    return event({"tool_calls": [{"index": 0, **piece}]})
+def tool_piece(index: int, **piece: Any) -> bytes:
+    return event({"tool_calls": [{"index": index, **piece}]})

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from ._answers import TEXT_BYTES
 from ._modes.flat import PARTS
+from ._modes.loop import OURS as RUN
+from ._modes.loop import PEERS as AGENTS
 from ._modes.requests import FEW, MANY
 from ._modes.sdk import OURS as OVER_SDK
 from ._modes.sync import FLOOR as BLOCKING
@@ -119,6 +121,7 @@ BUDGETS = (
     Budget("P12", "flat-streams", "KiB grown over the second half of very many streams", 512, True, _growth_at_the_end),
     *(_times("W1", "wires", f"burst, {ours}, x chat", 2, CHAT, row=ours) for ours in SDKS),
     *(_less("W2", "wires", f"burst, {ours}", 5, sdk, row=ours) for ours, sdk in SDKS.items()),
+    *(_less("L1", "loop", "a run of three steps with tools", 3, agent, row=RUN) for agent in AGENTS),
 )
 
 

@@ -24,6 +24,7 @@ QUIET = {
     # no telemetry, no tracing, no look-ups in the net
     "DO_NOT_TRACK": "1",
     "OTEL_SDK_DISABLED": "true",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
     "LANGSMITH_TRACING": "false",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOG": "ERROR",

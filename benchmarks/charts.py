@@ -60,6 +60,13 @@ CHARTS = (
         "At a model's pace, an event costs asyncllm {asyncllm:ratio} times the floor, openai {openai:ratio} times",
     ),
     Chart(
+        "cpu-per-run",
+        "loop",
+        "log bars",
+        (f"{CPU}: µs per run, log scale",),
+        "A run of three steps with tools costs asyncllm {asyncllm run} µs, openai-agents {openai-agents} µs",
+    ),
+    Chart(
         "lateness",
         "lateness",
         "bars",

@@ -10,6 +10,7 @@ Ollama, by their paths. What it does is in the name of the model that is asked f
     coalesced:N       the same with 16 of them in each HTTP chunk
     tools:N           one tool call whose arguments, a list of strings, come in N fragments of 10 characters,
                       written at once
+    loop              the next step of a run with two tools (see `_loop_answers.py`)
     flow:N            N text deltas, as fast as they are read: for answers too long to be kept
     drip:GROUP:N:MS   one text delta now; when the group is started, N more, one every MS milliseconds, and then the end
     hang              one text delta, and then nothing
@@ -34,6 +35,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ._answers import HEAD, OPENING, ROLE, TEXT, TEXT_END, answer
+from ._loop_answers import loop_answer
 from ._schedule import Drip
 
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:openai/)?([^"]*)"')
@@ -99,6 +101,8 @@ class Server(asyncio.Protocol):
             self.groups.setdefault(model, []).append(self._transport)
         elif model.startswith("flow:"):
             self._spawn(self._flow(int(model.partition(":")[2])))
+        elif model == "loop":
+            self._transport.write(loop_answer(body))
         elif model == "hang":
             self._transport.write(OPENING)
         else:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from ..events import StreamEvent, ToolCall, ToolProgress, ToolResult, redact
+from ..events._errors import unwrap
 from ._approval import Approve, Deny, ask
 from ._content import sendable
 from ._tool import Content, RunnableTool, ToolError
@@ -133,11 +134,14 @@ class Calls:
                 raise
             raise ToolError("the tool was cancelled from within") from None
         except Exception as error:  # noqa: BLE001  # whatever it is, the model is told
+            leaf = unwrap(error)
+            if isinstance(leaf, ToolError):
+                raise leaf from None
             if isinstance(error, TimeoutError) and scope.expired():
                 raise ToolError(f"the tool took longer than {limit:g} s and was given up") from None
             if logger.isEnabledFor(logging.INFO):
                 logger.info("tool %s failed: %s", call.name, redact("".join(traceback.format_exception(error))))
-            text = redact(f"{type(error).__name__}: {error}".removesuffix(": "))
+            text = redact(f"{type(leaf).__name__}: {leaf}".removesuffix(": "))
             raise ToolError(sendable(text[:SHOWN])) from None
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from ..events import ConnectionFailedError, InvalidRequestError, LLMError
 from ..protocols import Tool
+from ._mcp_stdio import outlast
 from ._mcp_target import TransportName, target_of
 from ._names import wire_names
 from ._tool import Content, Report, RunnableTool, ToolError
@@ -113,7 +114,7 @@ class MCP:
             raise
 
     async def release(self) -> None:
-        """The last one closes the session, and returns when nothing of it is left."""
+        """The last one closes the session, and returns when nothing of it is left; at once where it is cancelled."""
         with self._entering:
             if self._users == 0:
                 return
@@ -124,7 +125,16 @@ class MCP:
                 return
             sessions, self._sessions = self._sessions, []
             self._loop = None
-        await asyncio.gather(*(session.close() for session in sessions))
+        closing = [session.close() for session in sessions]
+        try:
+            for task in closing:
+                await asyncio.wait([task])
+        except asyncio.CancelledError:
+            for session in sessions:
+                session.hurry()
+            for task in closing:
+                await outlast(task)
+            raise
 
     async def __aenter__(self) -> Self:
         await self.acquire()

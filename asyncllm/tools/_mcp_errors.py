@@ -53,6 +53,8 @@ def start_error(
         return ConnectTimeout(f"{who} did not answer in time: {why}")
     if isinstance(leaf, httpx2.RemoteProtocolError) and "disconnected" not in str(leaf):
         return ProtocolError(f"{who} does not speak HTTP: {why}")
+    if isinstance(leaf, httpx2.SSEError):
+        return ProtocolError(f"{who} does not speak MCP: {why}")
     gone = isinstance(leaf, MCPError) and leaf.code == CONNECTION_CLOSED
     if gone or isinstance(leaf, httpx2.TransportError | OSError) or target.transport == "memory":
         return ConnectionFailedError(f"{who} cannot be reached: {why}")

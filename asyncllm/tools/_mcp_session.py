@@ -31,7 +31,7 @@ from ._mcp_content import content_of
 from ._mcp_errors import Lost, spawn_error, start_error
 from ._mcp_http import BODY_LIMIT, EXCHANGE, Exchange, SessionClient
 from ._mcp_link import Link, Pipes
-from ._mcp_stdio import LAST_WORDS, LEAVE, ServerProcess, outlast
+from ._mcp_stdio import LAST_WORDS, LEAVE, ServerProcess
 from ._mcp_target import Target
 from ._tool import Content, Report, ToolError
 
@@ -56,7 +56,7 @@ CLOSING = 2 * LEAVE + 1.0
 
 
 class Session:
-    """Begins to connect when it is made. Say :meth:`close` in any case."""
+    """Begins to connect when it is made, and has to be closed in any case."""
 
     def __init__(self, target: Target, *, start_timeout: float, elicit: Elicit | None, sample: Sample | None) -> None:
         loop = asyncio.get_running_loop()
@@ -73,9 +73,11 @@ class Session:
         self._ready: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._stop = asyncio.Event()
+        self._patient = self._hurried = False
         self._asking: set[asyncio.Task[Any]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._owner = loop.create_task(self._own(), name=f"mcp {target.name}")
+        self._owner.add_done_callback(self._finished)
 
     # ---- the owner's task
 
@@ -89,6 +91,7 @@ class Session:
                 self._client = client
                 self._ready.set_result(None)
                 await self._stop.wait()
+                self._patient = True
         except Exception as error:  # noqa: BLE001 - typed where it is raised, to whoever asks
             if not self._ready.done():
                 late = self._start_timeout if limit.expired() else None
@@ -96,14 +99,14 @@ class Session:
                 self._error.__cause__ = error
             else:
                 logger.info("the session with the MCP server %s broke: %s", self._target.name, type(error).__name__)
-        finally:
-            self._lost()
-            if not self._ready.done():
-                if self._error is None:
-                    self._error = ConnectionFailedError(
-                        f"the MCP server {self._target.name} was closed while it connected"
-                    )
-                self._ready.set_result(None)
+
+    def _finished(self, owner: asyncio.Task[None]) -> None:
+        """Also of an owner that was cancelled before it could begin."""
+        self._lost()
+        if not self._ready.done():
+            if self._error is None:
+                self._error = ConnectionFailedError(f"the MCP server {self._target.name} was closed while it connected")
+            self._ready.set_result(None)
 
     async def _connect(self, stack: contextlib.AsyncExitStack) -> mcp.Client:
         """What a server asks back has no way in the protocol of 2026 unless the server was written for it, and a way for every
@@ -162,12 +165,10 @@ class Session:
             raise spawn_error(error, target) from error
 
     async def _stop_process(self, process: ServerProcess) -> None:
-        if self._ready.done():
-            await process.stop(LEAVE)
-        else:  # whoever waits for it to start has waited long enough
-            if self._ended.done():
-                await process.exited(LAST_WORDS)
-            await process.stop(0)
+        if not self._ready.done() and self._ended.done():
+            await process.exited(LAST_WORDS)  # it ended its output; to tell why, its exit code is needed
+        # whoever waits for it to start has waited long enough
+        await process.stop(LEAVE if self._patient and not self._hurried else 0)
 
     async def _heard(self, message: object) -> None:
         if isinstance(message, types.ToolListChangedNotification):
@@ -280,16 +281,16 @@ class Session:
         if not task.cancelled():
             task.exception()  # seen: nobody may be left to be told
 
-    async def close(self) -> None:
-        """Returns when nothing of it is left. Cancelled, it takes no time: the server is left, or killed."""
+    def close(self) -> asyncio.Task[None]:
+        """Begins to close. The task is done when nothing of the session is left; nobody may cancel it."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
-        try:
-            await asyncio.shield(self._closing)
-        except asyncio.CancelledError:
-            self._owner.cancel()
-            await outlast(self._closing)
-            raise
+        return self._closing
+
+    def hurry(self) -> None:
+        """Do not ask the server to go, but leave it, or kill it."""
+        self._hurried = True
+        self._owner.cancel()
 
     async def _close(self) -> None:
         if self._asking:

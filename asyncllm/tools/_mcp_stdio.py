@@ -197,8 +197,12 @@ class ServerProcess(asyncio.SubprocessProtocol):
                 self._signal_group(signal.SIGKILL)
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 self._transport.close()  # kills what is still there, and closes the pipes
-            # a killed process is gone in a moment, and the loop has to see it go
-            await outlast(asyncio.ensure_future(self.exited(LEAVE)))
+            await outlast(asyncio.ensure_future(self._dead()))
+
+    async def _dead(self) -> None:
+        """What was killed is gone in a moment. Only a zombie that nobody buries is waited for in vain."""
+        await self.exited(LEAVE)
+        await self._group_gone(LAST_WORDS)
 
     def _signal_group(self, number: int) -> bool:
         """False when nobody is left."""

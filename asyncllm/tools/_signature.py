@@ -7,8 +7,9 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
-from types import UnionType
+from types import FunctionType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -124,7 +125,23 @@ def check_object(arguments: object) -> dict[str, object]:
     return arguments
 
 
+_read: WeakKeyDictionary[FunctionType, dict[bool, Signature]] = WeakKeyDictionary()
+"""Of plain functions, by whether they are strict: a run is given the same ones again and again."""
+
+
 def read_signature(
+    function: Callable[..., object], where: str, descriptions: Mapping[str, str], *, strict: bool
+) -> Signature:
+    """Raises InvalidRequestError, which names the function and the parameter, for what no model can be told of."""
+    if not isinstance(function, FunctionType):
+        return _signature(function, where, descriptions, strict=strict)
+    known = _read.setdefault(function, {})
+    if strict not in known:
+        known[strict] = _signature(function, where, descriptions, strict=strict)
+    return known[strict]
+
+
+def _signature(
     function: Callable[..., object], where: str, descriptions: Mapping[str, str], *, strict: bool
 ) -> Signature:
     """Raises InvalidRequestError, which names the function and the parameter, for what no model can be told of."""

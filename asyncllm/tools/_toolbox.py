@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 
 import msgspec
 
@@ -30,9 +31,10 @@ def tool_from(given: object, where: str) -> RunnableTool | Toolset | Tool:
         return given
     if isinstance(given, Mapping):
         return tool_from_dict(given, where)
-    if isinstance(given, Toolset | RunnableTool) and not isinstance(given, type):
+    plain = isinstance(given, FunctionType)  # nearly all tools are; protocols are dear to ask for
+    if not plain and not isinstance(given, type) and isinstance(given, Toolset | RunnableTool):
         return given
-    if callable(given) and not isinstance(given, type):
+    if plain or (callable(given) and not isinstance(given, type)):
         from ._function import FunctionTool
 
         return FunctionTool(given)
@@ -89,7 +91,14 @@ class Toolbox:
 
     def __init__(self, tools: Sequence[object] | None, kept: Kept | None = None) -> None:
         self._kept = kept
-        self._given = [tool_from(tool, f"tools[{at}]") for at, tool in enumerate(_sequence(tools))]
+        self._own: dict[int, RunnableTool | Tool] = {}  # by their places in the list, so are the sets
+        self._sets: dict[int, Toolset] = {}
+        for at, given in enumerate(_sequence(tools)):
+            tool = tool_from(given, f"tools[{at}]")
+            if not isinstance(tool, Tool) and isinstance(tool, Toolset):  # dear to ask: once
+                self._sets[at] = tool
+            else:
+                self._own[at] = tool
         self._acquired: list[Toolset] = []
         self._runnable: dict[str, RunnableTool] = {}
         self.specs: tuple[Tool, ...] = ()
@@ -107,10 +116,9 @@ class Toolbox:
             if self._kept is not None:
                 await self._kept.keep(tools)
 
-        sets = [(at, tool) for at, tool in enumerate(self._given) if isinstance(tool, Toolset)]
         try:
             async with asyncio.TaskGroup() as group:
-                for at, tools in sets:
+                for at, tools in self._sets.items():
                     group.create_task(acquire(at, tools))
         except BaseExceptionGroup as errors:
             await self.close()
@@ -123,19 +131,19 @@ class Toolbox:
     def _list(self, found: Mapping[int, Sequence[RunnableTool]]) -> None:
         taken = set(self._own_names())
         specs: list[Tool] = []
-        for at, given in enumerate(self._given):
+        for at in range(len(self._own) + len(self._sets)):
+            given = self._own.get(at)
             if isinstance(given, Tool):
                 specs.append(given)
                 continue
-            tools = [given] if not isinstance(given, Toolset) else [_distinct(tool, taken, at) for tool in found[at]]
+            tools = [given] if given is not None else [_distinct(tool, taken, at) for tool in found[at]]
             self._runnable |= {tool.spec.name: tool for tool in tools}
             specs += [tool.spec for tool in tools]
         self.specs = tuple(specs)
 
     def _own_names(self) -> list[str]:
         """Those of functions and schemas: they are the user's, and a server's make room."""
-        tools = [tool for tool in self._given if not isinstance(tool, Toolset)]
-        return [tool.name if isinstance(tool, Tool) else tool.spec.name for tool in tools]
+        return [tool.name if isinstance(tool, Tool) else tool.spec.name for tool in self._own.values()]
 
     def get(self, name: str) -> RunnableTool | None:
         """What runs when the model calls `name`; None where nothing here does."""

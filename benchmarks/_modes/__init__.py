@@ -6,7 +6,23 @@ from collections.abc import Callable
 
 from .._processes import Machine
 from .._series import Table
-from . import among_peers, bursts, drips, flat, imports, memory, requests, scaling, sdk, swarm, sync, tls, tools, wires
+from . import (
+    among_peers,
+    bursts,
+    drips,
+    flat,
+    imports,
+    loop,
+    memory,
+    requests,
+    scaling,
+    sdk,
+    swarm,
+    sync,
+    tls,
+    tools,
+    wires,
+)
 
 Mode = Callable[[Machine, bool], list[Table]]
 """The second argument is whether fewer rounds will do."""
@@ -19,6 +35,7 @@ MODES: dict[str, Mode] = {
     "memory": memory.memory,
     "imports": imports.imports,
     "tools": tools.tools,
+    "loop": loop.loop,
     "crowd": drips.crowd,
     "ends": requests.ends,
     "scaling": scaling.scaling,
@@ -35,6 +52,7 @@ AMONG_PEERS: dict[str, Mode] = {
     "drip": among_peers.drip,
     "requests": among_peers.requests,
     "memory": among_peers.memory,
+    "loop": loop.loop,
 }
 
 __all__ = ["AMONG_PEERS", "MODES", "Mode"]

@@ -12,11 +12,13 @@ from msgspec import Struct
 
 
 class _Function(Struct, gc=False):
+    name: str | None = None
     arguments: str | None = None
 
 
 class _ToolCall(Struct, gc=False):
     index: int = 0
+    id: str | None = None
     function: _Function | None = None
 
 
@@ -39,6 +41,12 @@ class Text(Struct, frozen=True, gc=False):
     text: str
 
 
+class Call(Struct, frozen=True, gc=False):
+    id: str
+    name: str
+    index: int
+
+
 class Arguments(Struct, frozen=True, gc=False):
     text: str
     index: int
@@ -52,7 +60,7 @@ class Usage(Struct, frozen=True, gc=False):
     usage: dict[str, Any]
 
 
-Event = Text | Arguments | Finish | Usage
+Event = Text | Call | Arguments | Finish | Usage
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
@@ -72,8 +80,13 @@ def feed(rest: bytes, data: bytes) -> tuple[list[Event], bytes]:
                 events.append(Text(delta.content))
             elif delta.tool_calls:
                 for call in delta.tool_calls:
-                    if call.function is not None and call.function.arguments:
-                        events.append(Arguments(call.function.arguments, call.index))
+                    function = call.function
+                    if function is None:
+                        continue
+                    if call.id and function.name:
+                        events.append(Call(call.id, function.name, call.index))
+                    if function.arguments:
+                        events.append(Arguments(function.arguments, call.index))
             elif choice.finish_reason:
                 events.append(Finish(choice.finish_reason))
         elif chunk.usage is not None:

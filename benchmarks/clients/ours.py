@@ -17,10 +17,13 @@ class AsyncLLMClient:
         self._clients: dict[str, asyncllm.Client] = {}
 
     async def open(self, model: str) -> asyncllm.Stream[object]:
+        return await self._client(model).stream(MESSAGES)
+
+    def _client(self, model: str) -> asyncllm.Client:
         client = self._clients.get(model)
         if client is None:
             client = self._clients[model] = asyncllm.Client(f"{self.provider}/{model}", **self._options)
-        return await client.stream(MESSAGES)
+        return client
 
     async def consume(self, stream: asyncllm.Stream[object]) -> int:
         return await count(stream, (asyncllm.TextDelta, asyncllm.ToolCallDelta))

@@ -14,7 +14,7 @@ from ._client import count, request_body
 from ._minimal import Arguments, Event, Text, feed
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     __slots__ = ("chunks", "done", "head", "parser", "transport", "waiter")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -62,23 +62,25 @@ class RawClient:
         self._host, self._port = url.hostname or "", url.port or 80
         self._head = request_head(url)
         self._tls = ssl.create_default_context() if url.scheme == "https" else None
-        self._idle: list[_Connection] = []
+        self._idle: list[Connection] = []
 
-    async def open(self, model: str) -> _Connection:
+    async def open(self, model: str) -> Connection:
+        return await self._post(request_body(model))
+
+    async def _post(self, body: bytes) -> Connection:
         loop = asyncio.get_running_loop()
         if self._idle:
             connection = self._idle.pop()
         else:
-            _, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
-        body = request_body(model)
+            _, connection = await loop.create_connection(Connection, self._host, self._port, ssl=self._tls)
         connection.send(b"%b%d\r\n\r\n%b" % (self._head, len(body), body), loop)
         await connection.head
         return connection
 
-    async def consume(self, stream: _Connection) -> int:
+    async def consume(self, stream: Connection) -> int:
         return await count(self._events(stream), (Text, Arguments))
 
-    async def _events(self, connection: _Connection) -> AsyncIterator[Event]:
+    async def _events(self, connection: Connection) -> AsyncIterator[Event]:
         loop = asyncio.get_running_loop()
         rest = b""
         while True:

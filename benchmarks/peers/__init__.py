@@ -14,6 +14,7 @@ PEERS = {
     "any-llm": "any-llm-sdk[openai]",
     "pydantic-ai": "pydantic-ai-slim[openai]",
     "langchain-openai": "langchain-openai",
+    "openai-agents": "openai-agents",
 }
 """What each lock file was made from."""
 
