@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ._client import Client
     from ._conversation import Conversation
     from ._map import Map, MapResult
+    from ._query_result import PromptMetadata, QueryResult
     from ._run import Run
     from ._run_options import RunOptions
     from ._stream import Stream
@@ -83,6 +84,7 @@ _HOMES = {
     "_client": ("Client",),
     "_conversation": ("Conversation",),
     "_map": ("Map", "MapResult"),
+    "_query_result": ("PromptMetadata", "QueryResult"),
     "_run": ("Run",),
     "_run_options": ("RunOptions",),
     "_stream": ("Stream",),
@@ -143,8 +145,10 @@ __all__ = [
     "NotFoundError",
     "OverloadedError",
     "PermissionDeniedError",
+    "PromptMetadata",
     "ProtocolError",
     "ProviderState",
+    "QueryResult",
     "RateLimitError",
     "RawEvent",
     "Reasoning",

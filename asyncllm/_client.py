@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from msgspec.structs import replace
 
-from ._input import NAMES, CallOptions, OptionsBesideOutput, headers_from, messages_from, request_from
+from ._input import NAMES, CallOptions, OptionsBesideOutput, folder_from, headers_from, messages_from, request_from
 from ._map import Map
 from ._output import OutputSpec
 from ._stream import Stream
@@ -18,8 +18,12 @@ from .events import IncompleteStreamError, Input, InvalidRequestError, Reply
 from .protocols import Request
 
 if TYPE_CHECKING:
+    import os
+
     import httpx2
 
+    from ._prompt_options import OptionsOfPrompt
+    from ._query_result import PromptMetadata, QueryResult
     from ._run import Run
     from ._run_options import OptionsOfRun
     from .tools import Kept
@@ -42,11 +46,18 @@ class Client:
         base_url: another endpoint of the same wire.
         http_client: your own ``httpx2.AsyncClient``; an ``AsyncOpenAI`` / ``AsyncAzureOpenAI`` whose endpoint, credentials and
             proxies are used; or a ``genai.Client``, whose endpoint, headers and credentials are. Yours to close.
-        retry: how many times a call that failed before its first content is repeated, or a :class:`RetryPolicy`.
+        retry: how many times a call that failed before its first content is repeated, or a :class:`RetryPolicy`; what of it
+            holds for :meth:`prompt` is said there.
         limits: of our connection pool (``httpx2.Limits``).
         extra_headers: sent with every request.
-        options: defaults for every call (see :class:`CallOptions`), and options of the backend (for example `resource=`
-            for azure, `think_tags=True` for a server that leaves reasoning in the text).
+        dump_failed: a directory in which each failed request is kept as a JSON file for its reader to find out why: messages,
+            tools, options and the error, without credentials and images. Private files of at most 1 MB; the last 200.
+        log_dir: a directory to whose log each :meth:`prompt` appends its transcript.
+        options: defaults for every call (see :class:`CallOptions`): `system`, `timeout`, `max_tokens`, `temperature`, `tools`
+            and so on. And options of the backend (for example `resource=` for azure, `think_tags=True` for a server that
+            leaves reasoning in the text).
+
+    It logs as `asyncllm.*`: `logging.getLogger("asyncllm").setLevel(...)` sets the level for all of it.
 
     One client may serve any number of streams at once, and one event loop after another. It is closed by its block or by
     :meth:`aclose`.
@@ -63,6 +74,8 @@ class Client:
         retry: int | RetryPolicy = 2,
         limits: httpx2.Limits | None = None,
         extra_headers: Mapping[str, str] | None = None,
+        dump_failed: str | os.PathLike[str] | None = None,
+        log_dir: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> None:
         self._limits = limits
@@ -96,15 +109,18 @@ class Client:
             headers=headers_from(extra_headers),
             options=options,
         )
-        policy = retry if isinstance(retry, RetryPolicy) else RetryPolicy(tries=_tries(retry))
+        self._retry = retry
+        self._dump_failed = folder_from("dump_failed", dump_failed)
+        self._log_dir = folder_from("log_dir", log_dir)
+        self.last_metadata: PromptMetadata | None = None
+        """Of the :meth:`prompt` that ended last, however it ended: model, tools, usage, turns. None before the first."""
+        policy = RetryPolicy.of(retry)
         specs = [model] if isinstance(model, str) or not isinstance(model, Sequence) else list(model)
         if not specs:
             raise InvalidRequestError("a client needs at least one model")
-        targets = [self._target(spec, settings, policy) for spec in specs]
-        self._backend: Backend
-        self._backend, self.model = targets[0]
-        if len(targets) > 1:
-            self._backend = Failover(targets)
+        self._targets = [self._target(spec, settings) for spec in specs]
+        self.model = self._targets[0][1]
+        self._backend = self._backend_with(policy)
 
     @staticmethod
     def _check(defaults: CallOptions) -> None:
@@ -116,14 +132,28 @@ class Client:
         request_from("", "check", {**defaults, "tools": ()})
 
     @staticmethod
-    def _target(spec: str | Backend, settings: Settings, policy: RetryPolicy) -> tuple[Backend, str]:
+    def _target(spec: str | Backend, settings: Settings) -> tuple[Backend, str]:
         if isinstance(spec, str):
             backend, model = make_backend(spec, settings)
         elif hasattr(spec, "stream"):
             backend, model = spec, spec.name
         else:
             raise InvalidRequestError(f"model must be 'provider/model' or a backend, not {type(spec).__name__}")
-        return Retry(Timed(backend), policy), model
+        return Timed(backend), model
+
+    def _backend_with(self, policy: RetryPolicy) -> Backend:
+        targets = [(Retry(backend, policy), model) for backend, model in self._targets]
+        return targets[0][0] if len(targets) == 1 else Failover(targets)
+
+    def _asked(self, options: dict[str, Any], policy: RetryPolicy | None = None, *, earlier: int = 0) -> Backend:
+        """Who is asked in a call with these options, and told of failures where that is wanted, after `earlier` ones."""
+        backend = self._backend if policy is None else self._backend_with(policy)
+        folder = folder_from("dump_failed", options.get("dump_failed", self._dump_failed))
+        if folder is None:
+            return backend
+        from .backends._dump import Dumping
+
+        return Dumping(backend, folder, earlier=earlier)
 
     def __repr__(self) -> str:
         return f"Client({self.provider}/{self.model})"
@@ -160,22 +190,24 @@ class Client:
         Raises :class:`InvalidRequestError` at once for input and options that make no sense; every other error comes where
         the stream is awaited, entered or iterated.
         """
+        backend = self._asked(options)
         request, spec = self._request(input, output, options)
-        return Stream(self._backend, request, output=spec)
+        return Stream(backend, request, output=spec)
 
     def _request(self, input: Input, output: Any, options: Mapping[str, Any]) -> tuple[Request, OutputSpec | None]:
         merged = CallOptions(**{**self._defaults, **options, **({"output": output} if output is not None else {})})  # type: ignore[typeddict-item]
         return request_from(self.model, input, merged)
 
-    def _whole(self, request: Request, spec: OutputSpec | None) -> Stream[Any]:
+    @staticmethod
+    def _whole(backend: Backend, request: Request, spec: OutputSpec | None) -> Stream[Any]:
         """For who wants the whole answer: one that is not what `output=` asks for may be mended, as in a run."""
         if spec is None:
-            return Stream(self._backend, request)
+            return Stream(backend, request)
         from ._run import Run
         from ._run_options import RunOptions
         from .tools import Toolbox
 
-        return Run(self._backend, request, Toolbox(request.tools), RunOptions(), output=spec)
+        return Run(backend, request, Toolbox(request.tools), RunOptions(), output=spec)
 
     @overload
     def run(self, input: Input, *, output: type[T], **options: Unpack[OptionsOfRun]) -> Run[T]: ...
@@ -189,33 +221,40 @@ class Client:
             async with client.run("Rain in Oslo?", tools=[weather, MCP("http://127.0.0.1:8000/mcp")]) as stream:
                 reply = await stream.reply()
 
-        One :class:`Stream` of all steps (see :class:`Run`). `tools` are Python functions and MCP servers, which are run here, and
-        schemas of tools that only you can execute: when the model calls one of those, the run ends with ``Stopped``, and goes on
-        where it was when it is run again with `reply.messages` and your ToolResults. So does one that ended at `max_steps` or
-        by `stop_when`. Calls of one step run at once. What goes wrong with a call is told to the model, and the run goes on.
+        One :class:`Stream` of all steps (see :class:`Run`). `tools` are Python functions and MCP servers, which are run here,
+        and schemas of tools that only you can execute: when the model calls one of those, the run ends with ``Stopped``, and
+        goes on where it was when it is run again with `reply.messages` and your ToolResults. So does one that ended at
+        `max_steps` or by `stop_when`. Calls of one step run at once. What goes wrong with a call is told to the model, and
+        the run goes on.
 
-        `timeout.total` limits the whole run, the other limits each answer of the model, `tool_timeout` each call. `tool_choice`
-        is for the first step. An answer that is not what `output=` asks for may be mended once. What else there is:
-        :class:`RunOptions`.
+        `timeout.total` limits the whole run, the other limits each answer of the model, `tool_timeout` each call.
+        `tool_choice` is for the first step. An answer that is not what `output=` asks for may be mended once. What else
+        there is: :class:`RunOptions`.
 
         Raises :class:`InvalidRequestError` at once for what makes no sense; where the stream is awaited, entered or iterated,
         the error of a server that cannot be reached, before anything is sent to the model, and what `approve` and `stop_when`
         raise.
         """
+        return self._run(self._asked(options), input, output, options)
+
+    def _run(
+        self, backend: Backend, input: Input, output: Any, options: dict[str, Any], kept: Kept | None = None
+    ) -> Run[Any]:
+        """`kept` keeps the servers among the tools of this call, if they are to be; those of the client it keeps itself."""
         from ._repair import repaired
         from ._run import Run
         from ._run_options import take_run_options
         from .tools import Kept, Toolbox
 
         plan = take_run_options(options)
-        tools, kept = options.pop("tools", None), None
+        tools = options.pop("tools", None)
         if tools is None:
             tools = self._defaults.get("tools")
             kept = self._kept = self._kept or Kept()
         request, spec = self._request(input, output, {**options, "tools": ()})
         messages, notes = repaired(request.messages)
         return Run(
-            self._backend,
+            backend,
             replace(request, messages=messages),
             Toolbox(tools, kept),
             plan,
@@ -234,8 +273,52 @@ class Client:
 
         An answer that is not what `output=` asks for may be mended once; then InvalidOutputError has its text.
         """
-        async with self._whole(*self._request(input, output, options)) as stream:
+        async with self._whole(self._asked(options), *self._request(input, output, options)) as stream:
             return await stream.reply()
+
+    @overload
+    async def prompt(self, input: Input, *, output: type[T], **options: Unpack[OptionsOfPrompt]) -> QueryResult[T]: ...
+    @overload
+    async def prompt(
+        self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsOfPrompt]
+    ) -> QueryResult[object]: ...
+    async def prompt(self, input: Input, *, output: Any = None, **options: Any) -> QueryResult[Any]:
+        """Have something done: :meth:`run`, with patience, and one result of one shape whatever happened.
+
+            result = await client.prompt("Rain in Oslo?", tools=[MCP("http://127.0.0.1:8000/weather/mcp")])
+            print(result.result if result.success else result.stderr)
+
+        What fails is tried again, from where it was: no tool is run twice. `retry`, here or in the client, says how often:
+
+        - server errors, timeouts, broken connections and streams: after what the provider asks for, else min(5*2^n, 60)
+          seconds (a :class:`RetryPolicy` has waits of its own); unknown errors: at once;
+        - an answer that was cut at `max_tokens` (16000, unless the client or the call says): once;
+        - no answer at all to the user's message: three times, after a second. It may be the answer, after that.
+
+        Then the :class:`QueryResult` has `success=False`, the error, and what there was. Raised are rate limits, refused
+        credentials and permissions, billing, invalid requests (a context that is too long among them) and blocked content,
+        with `.partial`; and what `approve`, `stop_when` and `on_event` raise. `retry=0` tries nothing again.
+
+        `timeout.total` limits all of it. What else there is: :class:`OptionsOfPrompt`.
+        """
+        from ._prompt import Prompting
+        from ._prompt_options import MAX_TOKENS, take_prompt_options
+        from .tools import Kept
+
+        plan = take_prompt_options(options, retry=self._retry, log_dir=self._log_dir)
+        if "max_tokens" not in self._defaults:
+            options.setdefault("max_tokens", MAX_TOKENS)
+
+        def backend_for(earlier: int) -> Backend:
+            return self._asked(options, plan.within, earlier=earlier)
+
+        kept = Kept()
+        prompting = Prompting(self._run(backend_for(0), input, output, options, kept), plan, backend_for)
+        try:
+            return await prompting.result()
+        finally:
+            self.last_metadata = prompting.metadata
+            await kept.close()
 
     @overload
     def map(
@@ -273,10 +356,11 @@ class Client:
         Raises :class:`InvalidRequestError` at once for options that make no sense, before anything is sent. An input that
         makes none is an error in its result.
         """
+        backend = self._asked(options)
         request, spec = self._request("", output, options)
 
         async def ask(input: Input) -> Reply[Any]:
-            async with self._whole(replace(request, messages=messages_from(input)), spec) as stream:
+            async with self._whole(backend, replace(request, messages=messages_from(input)), spec) as stream:
                 return await stream.reply()
 
         results = Map(ask, inputs, concurrency=concurrency)
@@ -307,11 +391,3 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
-
-
-def _tries(retry: int) -> int:
-    if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
-        raise InvalidRequestError(
-            f"retry must be a number of tries after the first (0 = none) or a RetryPolicy, not {retry!r}"
-        )
-    return retry

@@ -125,10 +125,6 @@ class Conversation(Sequence[Message]):
             return [reply.message]
         if messages[: len(mine)] == mine:
             return messages[len(mine) :]
-        if self._settled == 0:  # a run has mended what we have not yet
-            mended = repaired(mine)[0]
-            if messages[: len(mended)] == list(mended):
-                return messages[len(mended) :]
         last = mine[-1]
         for at in reversed(range(len(messages))):
             if messages[at] is last or messages[at] == last:

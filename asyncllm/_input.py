@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
 import msgspec
@@ -34,6 +36,7 @@ class OptionsBesideOutput(TypedDict, total=False):
     extra_headers: Mapping[str, str]
     timeout: float | Timeout | None
     raw: bool
+    dump_failed: str | os.PathLike[str] | None
 
 
 class CallOptions(OptionsBesideOutput, total=False):
@@ -82,6 +85,15 @@ def _conversation(given: object) -> tuple[Message, ...]:
     return tuple(messages)
 
 
+def folder_from(name: str, given: object) -> Path | None:
+    """A directory that files are written to, where there is one."""
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+        raise InvalidRequestError(f"{name} must be a directory, not {given!r}")
+    return Path(os.fsdecode(given))
+
+
 def timeout_from(given: float | Timeout | None) -> Timeout:
     """A number limits the whole call, None nothing but the connection."""
     if isinstance(given, Timeout):
@@ -106,6 +118,8 @@ def request_from(model: str, given: Input, options: CallOptions) -> tuple[Reques
     for name, value in options.items():
         if name == "output":
             output = OutputSpec(value) if value is not None else None
+        elif name == "dump_failed":
+            pass  # is not part of what is asked
         elif (check := _CHECKS.get(name)) is not None:
             fields[name] = check(value)
         else:

@@ -6,7 +6,7 @@ turns alternate, which ids are legal and what of another provider is left out, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import is_
 
@@ -26,11 +26,12 @@ def repaired(messages: Sequence[Message], *, interrupted: bool = False) -> tuple
     - A call without a result is answered with an error, if a message follows. At the end of the history its result may still
       come, and it is left as it is; `interrupted` says that none will come.
     - A result without its call becomes text of the user's. So does a second result of one call, unless it says the same again.
-    - Parts that a message of their role cannot hold get a message of their own. Of two calls of a turn with one id the second
-      gets another id.
+    - Parts that a message of their role cannot hold get a message of their own.
+    - A call without an id gets one, and so does the second of two calls of a turn with the same id.
 
     What a provider ran itself (calls with `executed`, and results beside them) is left alone. Results find their calls by id,
-    in the nearest turn before them. Repairing twice changes nothing more. Linear in the number of parts.
+    or by name where they have no id, in the nearest turn before them. Repairing twice changes nothing more. Linear in the
+    number of parts.
     """
     history = _History()
     for at, message in enumerate(messages):
@@ -40,6 +41,8 @@ def repaired(messages: Sequence[Message], *, interrupted: bool = False) -> tuple
 
 def unanswered(messages: Sequence[Message]) -> list[ToolCall]:
     """The calls at the end of the history that wait for their results; some results of their turn may already be there."""
+    if not messages or _is_plain(messages[-1]):
+        return []
     answered: set[str] = set()
     for message in reversed(repaired(messages)[0]):
         if message.role != "tool":
@@ -58,7 +61,7 @@ class _Turn:
         self.where = where
         self.calls: list[ToolCall] = [] if message is None else _calls(message)
         self.answers: dict[int, ToolResult] = {}  # by the place of the call among `calls`
-        self.executed: dict[str, ToolResult] = {}  # results of the provider's own calls that stood elsewhere
+        self.executed: dict[str, list[ToolResult]] = {}  # results of the provider's own calls that stood elsewhere
         self.given: list[Message] = []  # the messages of results that stood right after it
         self.strays: list[Part] = []
 
@@ -68,21 +71,29 @@ class _History:
         self.notes: list[str] = []
         self._turns = [_Turn(None, "")]  # the first one is what stands before any turn
         self._latest: dict[str, tuple[_Turn, list[int]]] = {}  # id -> the nearest turn that has it, and where
+        self._caller: _Turn | None = None  # the last turn with calls
         self._executed: dict[str, _Turn] = {}  # calls that a provider ran and whose result is not beside them
         self._heard: dict[str, ToolResult] = {}  # the last result that was taken for an id
         self._renamed: dict[str, int] = {}
 
     def add(self, message: Message, where: str) -> None:
+        if _is_plain(message):  # most are
+            self._turns.append(_Turn(message, where))
+            return
         if _says_nothing(message):
             self.notes.append(f"{where}: an empty {message.role} message was dropped")
             return
         apart = list(_apart(message))
         if len(apart) > 1 or apart[0].role != message.role:
             self.notes.append(f"{where}: a {message.role} message cannot hold all that was in it: it was taken apart")
+        elif apart[0] is not message:
+            self.notes.append(f"{where}: results of the provider's own tools were put after their calls")
         for piece in apart:
+            if _says_nothing(piece):
+                continue
             if piece.role == "tool":
                 self._hear(piece, where)
-            elif not _says_nothing(piece):
+            else:
                 self._say(piece, where)
 
     # ---- turns and their calls
@@ -98,24 +109,26 @@ class _History:
             if isinstance(part, ToolResult):
                 self._executed.pop(part.id, None)
                 self._heard[part.id] = part
+        self._caller = turn if turn.calls else self._caller
         places: dict[str, list[int]] = {}
         for at, call in enumerate(turn.calls):
             places.setdefault(call.id, []).append(at)
         for id, found in places.items():
             self._latest[id] = turn, found
-        if len(places) < len(turn.calls):
+        if len(places) < len(turn.calls) or "" in places:
             self._tell_apart(turn, places)
 
     def _tell_apart(self, turn: _Turn, places: dict[str, list[int]]) -> None:
-        """Ids that are there twice in one turn: the first keeps it."""
+        """Ids that are there twice in one turn: the first keeps it. (Their results come under the old one.)"""
         for id, found in places.items():
-            for at in found[1:]:
+            for at in found[1 if id else 0 :]:
                 new = id
                 while new in places or new in self._latest:
-                    self._renamed[id] = self._renamed.get(id, 1) + 1
+                    self._renamed[id] = self._renamed.get(id, 1 if id else 0) + 1
                     new = f"{id or 'call'}_{self._renamed[id]}"
                 self._latest[new] = turn, [at]
-                self.notes.append(f"{turn.where}: another call has the id {_short(id)}: it is {_short(new)} now")
+                why = f"another call has the id {_short(id)}" if id else "a call has no id"
+                self.notes.append(f"{turn.where}: {why}: it is {_short(new)} now")
                 turn.calls[at] = replace(turn.calls[at], id=new)
         calls = iter(turn.calls)
         assert turn.message is not None
@@ -137,6 +150,9 @@ class _History:
     def _take(self, result: ToolResult, here: _Turn, where: str) -> None:
         what = f"the result {_short(result.id)} of {_short(result.name)}"
         turn, places = self._latest.get(result.id, (here, []))
+        if not places and result.id in ("", result.name):  # all that is known of it is its name
+            turn = self._caller or here
+            places = [at for at, call in enumerate(turn.calls) if call.name == result.name]
         waiting = [at for at in places if at not in turn.answers]
         late = [at for at in places if _is_interruption(turn.answers.get(at))]
         if waiting or (late and not _is_interruption(result)):
@@ -148,7 +164,8 @@ class _History:
             if turn is not here or not waiting:
                 self.notes.append(f"{where}: {what} was moved to its call")
         elif (home := self._executed.pop(result.id, None)) is not None:
-            home.executed[result.id] = self._heard[result.id] = result
+            home.executed[result.id] = [result]
+            self._heard[result.id] = result
             self.notes.append(f"{where}: {what} was moved to its call, which the provider ran")
         elif (first := self._heard.get(result.id)) is not None and _same(first, result):
             self.notes.append(f"{where}: {what} was there before, and was dropped")
@@ -168,7 +185,9 @@ class _History:
             if waits:  # said after the calls, they would be the message that ends the wait for results
                 yield from strays
             if turn.message is not None:
-                yield _with_executed(turn.message, turn.executed) if turn.executed else turn.message
+                if turn.executed:
+                    turn.message = replace(turn.message, content=_beside(turn.message.parts, turn.executed))
+                yield turn.message
             given = [part for message in turn.given for part in message.parts]
             if len(given) == len(results) and all(map(is_, given, results)):
                 yield from turn.given
@@ -191,6 +210,11 @@ class _History:
 
 
 # ---- messages and their parts
+
+
+def _is_plain(message: Message) -> bool:
+    """Text, and nothing to do with calls."""
+    return isinstance(message.content, str) and message.role != "tool" and bool(message.content.strip())
 
 
 def _says_nothing(message: Message) -> bool:
@@ -230,23 +254,40 @@ def _apart(message: Message) -> Iterator[Message]:
             case _:
                 return "user" if message.role == "system" else message.role
 
-    parts: Iterable[Part] = message.parts
-    if all(role_of(part) == message.role for part in parts):
+    parts = message.parts
+    if all(role_of(part) == message.role for part in parts) and not _before_their_calls(message, executed):
         yield message
         return
     if message.role != "assistant":  # results come first in the user's turn, on every wire
         parts = sorted(parts, key=lambda part: not isinstance(part, ToolResult))
+    elif executed:  # nothing comes between a call that the provider ran and its result
+        theirs: dict[str, list[ToolResult]] = {}
+        for part in parts:
+            if isinstance(part, ToolResult) and part.id in executed:
+                theirs.setdefault(part.id, []).append(part)
+        parts = _beside([part for part in parts if not (isinstance(part, ToolResult) and part.id in executed)], theirs)
     for role, group in groupby(parts, role_of):
         yield Message(role, _content(list(group)), message.name if role == message.role else None)
 
 
-def _with_executed(message: Message, results: dict[str, ToolResult]) -> Message:
-    parts: list[Part] = []
-    for part in message.parts:
-        parts.append(part)
-        if isinstance(part, ToolCall) and part.executed and part.id in results:
-            parts.append(results.pop(part.id))
-    return replace(message, content=parts)
+def _before_their_calls(message: Message, executed: set[str]) -> bool:
+    """Whether a result stands before the call it belongs to, which the provider ran."""
+    to_come = set(executed)
+    for part in message.parts if executed else ():
+        if isinstance(part, ToolCall) and part.executed:
+            to_come.discard(part.id)
+        elif isinstance(part, ToolResult) and part.state is None and part.id in to_come:
+            return True
+    return False
+
+
+def _beside(parts: Sequence[Part], results: dict[str, list[ToolResult]]) -> list[Part]:
+    """With the results of the provider's own calls right after them."""
+    return [
+        said
+        for part in parts
+        for said in (part, *(results.pop(part.id, ()) if isinstance(part, ToolCall) and part.executed else ()))
+    ]
 
 
 def _content(parts: list[Part]) -> str | list[Part]:

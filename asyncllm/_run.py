@@ -12,7 +12,7 @@ from ._output import OutputSpec
 from ._repair import unanswered
 from ._run_options import RunOptions
 from ._stream import Output, Stream
-from .backends import Backend, EventSource, settled
+from .backends import Backend, EventSource, settled, tell_failure
 from .events import (
     Finish,
     Fold,
@@ -30,6 +30,7 @@ from .events import (
     ToolCall,
     has_content,
 )
+from .events._errors import unwrap
 from .protocols import Request
 from .tools._calls import Calls
 from .tools._toolbox import Toolbox
@@ -123,6 +124,11 @@ class _Steps:
         except LLMError as error:
             await self.aclose()
             return [StreamError(error)]
+        except BaseExceptionGroup as errors:  # of a task group in `approve` or `stop_when`
+            await self.aclose()
+            if isinstance(leaf := unwrap(errors), LLMError):
+                return [StreamError(leaf)]
+            raise leaf from errors
         except BaseException:
             await self.aclose()
             raise
@@ -252,6 +258,9 @@ class _Steps:
         self._limits.answering = False
 
     # ---- closing
+
+    async def failed(self, error: LLMError) -> None:
+        await tell_failure(self._step, error)
 
     async def aclose(self) -> None:
         self._closed = True

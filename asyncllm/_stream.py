@@ -12,7 +12,7 @@ import msgspec
 from ._limits import Limits
 from ._output import OutputSpec
 from ._partials import PartialsView, require_partials
-from .backends import Backend, EventSource, settled
+from .backends import Backend, EventSource, settled, tell_failure
 from .events import (
     Finish,
     Fold,
@@ -180,7 +180,7 @@ class Stream(Generic[Output]):
                         model=said.model or self._request.model,
                     )
                 )
-        await self._release()
+        await self._release(self._error)
 
     # ---- other views of the same events
 
@@ -263,11 +263,13 @@ class Stream(Generic[Output]):
         elif not self._finished:
             self._abort()
 
-    async def _release(self) -> None:
+    async def _release(self, given_up: LLMError | None = None) -> None:
         self._guard.stop()
         source = self._source
         if source is not None:
             try:
+                if given_up is not None:
+                    await tell_failure(source, given_up)
                 await source.aclose()
             except BaseException:
                 source.abort()

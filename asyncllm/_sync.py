@@ -19,6 +19,8 @@ from ._sync_map import SyncMap, off_the_loop
 from .events import Input, LLMError, Reply, StreamError, StreamEvent, TextDelta
 
 if TYPE_CHECKING:
+    from ._prompt_options import OptionsOfPrompt
+    from ._query_result import PromptMetadata, QueryResult
     from ._run_options import OptionsOfRun
 
 T = TypeVar("T")
@@ -137,6 +139,22 @@ class SyncClient:
         Plain functions among `tools` and `approve` run in threads of their own, and may use this client.
         """
         return SyncStream(self._client.run(input, output=output, **options), self._thread)
+
+    @overload
+    def prompt(self, input: Input, *, output: type[T], **options: Unpack[OptionsOfPrompt]) -> QueryResult[T]: ...
+    @overload
+    def prompt(
+        self, input: Input, *, output: Mapping[str, object] | None = None, **options: Unpack[OptionsOfPrompt]
+    ) -> QueryResult[object]: ...
+    def prompt(self, input: Input, *, output: Any = None, **options: Any) -> QueryResult[Any]:
+        """See :meth:`asyncllm.Client.prompt`. `on_event` is called in the loop's thread: it must not block, nor use this
+        client."""
+        return self._thread.run(lambda: self._client.prompt(input, output=output, **options))
+
+    @property
+    def last_metadata(self) -> PromptMetadata | None:
+        """See :attr:`asyncllm.Client.last_metadata`."""
+        return self._client.last_metadata
 
     @overload
     def map(

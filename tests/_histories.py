@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from asyncllm.events import (
@@ -18,6 +19,8 @@ from asyncllm.events import (
     ToolCall,
     ToolResult,
 )
+
+MANY = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -106,17 +109,22 @@ def faults_of(history: Sequence[Message]) -> Iterator[str]:
         told, open_calls = [], []
         if not message.parts or (message.role == "user" and not message.text.strip() and _only_text(message)):
             yield f"{at}: a ghost"
+        ran: set[str] = set()
         for part in message.parts:
+            if isinstance(part, ToolCall) and part.executed:
+                ran.add(part.id)
             if isinstance(part, ToolCall | Reasoning) and message.role != "assistant":
                 yield f"{at}: {part} in a {message.role} message"
             if isinstance(part, ToolCall) and not part.executed:
+                if not part.id:
+                    yield f"{at}: a call without an id"
                 if part.id in open_calls:
                     yield f"{at}: the id {part.id} twice in one turn"
                 open_calls.append(part.id)
-            if isinstance(part, ToolResult):
-                ran = {call.id for call in message.parts if isinstance(call, ToolCall) and call.executed}
-                if message.role != "assistant" or (part.state is None and part.id not in ran):
-                    yield f"{at}: a result in a {message.role} message"
+            if isinstance(part, ToolResult) and (
+                message.role != "assistant" or (part.state is None and part.id not in ran)
+            ):
+                yield f"{at}: a result in a {message.role} message"
 
 
 def _only_text(message: Message) -> bool:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from _histories import any_history
+from _histories import MANY, any_history
 from hypothesis import example, given
 
-from asyncllm import Client, LLMError
-from asyncllm._conversation import Conversation
+from asyncllm import Client, Conversation, LLMError
 from asyncllm.events import InvalidRequestError, Message, ProviderState, Reasoning, Text, ToolCall, ToolResult
 from asyncllm.testing import Answer, Server
 
 HI = Message("user", "Hi")
 
 
+@MANY
 @given(any_history)
 @example(
     [Message("user", "half \ud83d"), Message("assistant", [ToolCall("a", "t", {"n": 10**30, "\udc00": None}, "")])]

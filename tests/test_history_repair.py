@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from _histories import any_history, every_wires_history, faults_of, good_histories, keeps
+from _histories import MANY, any_history, every_wires_history, faults_of, good_histories, keeps
 from hypothesis import example, given
 
+from asyncllm._input import messages_from
 from asyncllm._repair import INTERRUPTED, repaired, unanswered
 from asyncllm.events import Image, Message, Part, ProviderState, Reasoning, Text, ToolCall, ToolResult
 from asyncllm.protocols import Codec, Request, Tool
@@ -47,6 +48,7 @@ def error(id: str, text: str = INTERRUPTED) -> ToolResult:
 
 
 @pytest.mark.req("D15", "seed-B9")
+@MANY
 @given(any_history)
 @example([Message("tool", "text")])
 @example([turn(call("a"), call("a")), told(result("a"), result("a", "second"))])
@@ -62,6 +64,7 @@ def test_every_history_becomes_one_that_nobody_refuses(history: list[Message]) -
     assert repaired(mended) == (mended, ())
 
 
+@MANY
 @given(any_history)
 def test_where_nothing_more_will_come_no_call_waits(history: list[Message]) -> None:
     """`interrupted` answers the calls at the end, too."""
@@ -70,6 +73,7 @@ def test_where_nothing_more_will_come_no_call_waits(history: list[Message]) -> N
     assert unanswered(mended) == []
 
 
+@MANY
 @given(any_history)
 def test_the_calls_at_the_end_wait_for_their_results(history: list[Message]) -> None:
     """With a result for each call that waits, the history is good, and no other call is ever answered with an error."""
@@ -80,6 +84,7 @@ def test_the_calls_at_the_end_wait_for_their_results(history: list[Message]) -> 
     assert not [note for note in notes if "error" in note]
 
 
+@MANY
 @given(good_histories())
 def test_a_good_history_comes_back_as_it_was(history: list[Message]) -> None:
     """The same messages, without a note; ids may come again in other turns, results in several messages."""
@@ -226,6 +231,27 @@ def test_two_calls_of_a_turn_with_one_id_get_two() -> None:
     again = ToolCall("a_2", "find", {"of": "a"}, "")
     assert mended[1:3] == (turn(call("a"), again), told(result("a", "y"), result("a_2", "x", "find")))
     assert any("'a_2'" in note for note in notes)
+    mended, _ = repaired([HI, turn(call("a_2")), told(result("a_2")), turn(call("a"), call("a"))])
+    assert [part.id for part in unanswered(mended)] == ["a", "a_3"]
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    """Its result is found by the name of the tool, which is all that some servers say."""
+    given = [
+        {"role": "user", "content": "Hi"},
+        {
+            "role": "assistant",
+            "tool_calls": [{"function": {"name": name, "arguments": {}}} for name in ("look", "find")],
+        },
+        {"role": "tool", "name": "find", "content": "found"},
+        {"role": "tool", "name": "look", "content": "seen"},
+        {"role": "user", "content": "And Rome?"},
+    ]
+    mended, _ = repaired(messages_from(given))
+    asked = turn(ToolCall("call_1", "look", {}, "{}"), ToolCall("call_2", "find", {}, "{}"))
+    assert mended == (HI, asked, told(result("call_1", "seen"), result("call_2", "found", "find")), MORE)
+    mended, _ = repaired([HI, turn(ToolCall("", "look", {}, "{}")), told(result("", "seen", "another"))])
+    assert mended[1:] == (turn(ToolCall("call_1", "look", {}, "{}")), told(result("call_1", "seen", "another")))
 
 
 def test_what_a_provider_ran_itself_is_left_alone() -> None:
@@ -236,6 +262,13 @@ def test_what_a_provider_ran_itself_is_left_alone() -> None:
     assert repaired([HI, theirs, turn(call("u", executed=True)), MORE])[1] == ()
     mended, _ = repaired([HI, turn(search, Text("Found.")), told(result("s")), MORE])
     assert mended == (HI, turn(search, result("s"), Text("Found.")), MORE)
+    mended, _ = repaired([HI, turn(search, result("s")), told(result("s"), result("s", "more"))])
+    assert mended == (HI, turn(search, result("s")), Message("user", "[Another result of look]\nmore"))
+    mended, notes = repaired([HI, turn(result("s"), Text("Found."), search), MORE])
+    assert mended == (HI, turn(Text("Found."), search, result("s")), MORE)
+    assert len(notes) == 1
+    mended, _ = repaired([HI, turn(call("a"), search, result("a"), result("s"), Text("Found.")), MORE])
+    assert mended == (HI, turn(call("a"), search, result("s")), told(result("a")), Message("assistant", "Found."), MORE)
 
 
 def test_parts_in_the_wrong_role_get_their_own_message() -> None:
@@ -278,6 +311,7 @@ def count(messages: Any, kind: type) -> int:
 
 @pytest.mark.req("D15", "seed-B9")
 @each_wire
+@MANY
 @given(every_wires_history)
 def test_every_repaired_history_can_be_said(name: str, history: list[Message]) -> None:
     """Each wire encodes it, and on none has a call no result or a result no call: their numbers are equal, turn by turn."""
@@ -296,6 +330,7 @@ def test_every_repaired_history_can_be_said(name: str, history: list[Message]) -
 
 
 @pytest.mark.req("D15")
+@MANY
 @given(every_wires_history)
 def test_gemini_has_as_many_responses_as_calls(history: list[Message]) -> None:
     """In the content right after the calls."""

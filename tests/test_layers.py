@@ -16,12 +16,13 @@ import asyncllm
 
 ROOT = Path(asyncllm.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-LAYERS = ("events", "transports", "protocols", "backends")
+LAYERS = ("events", "transports", "protocols", "backends", "tools")
 ALLOWED = {
     "events": {"events"},
     "transports": {"events", "transports"},
     "protocols": {"events", "protocols"},
     "backends": {"events", "transports", "protocols", "backends", "testing", "_version"},
+    "tools": {"events", "protocols", "tools", "_schema", "_strict", "_version"},
 }
 """What each layer may import of ours. (backends: `demo/` runs the embedded server, and imports it when it is asked for.)"""
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from _histories import any_history
+from _histories import MANY, any_history
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -130,6 +130,7 @@ Look:
     )
 
 
+@MANY
 @given(any_history, st.text(st.characters(codec=None), max_size=20))
 def test_whatever_is_said_is_harmless(history: list[Message], said: str) -> None:
     """No control character but newline and tab, no half character: it can be written to a terminal and to a file."""

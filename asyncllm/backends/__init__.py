@@ -1,6 +1,6 @@
 """Transport, codec and credentials joined: what can be streamed from. A vendor is a row in ``_vendors.py``."""
 
-from ._backend import Backend, EventSource, settled
+from ._backend import Backend, EventSource, settled, tell_failure
 from ._credentials import Credentials, TokenProvider
 from ._http import HTTPBackend
 from ._interrupt import Interrupt, Interrupted
@@ -29,4 +29,5 @@ __all__ = [
     "make_backend",
     "providers",
     "settled",
+    "tell_failure",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, Self
 
-from ..events import StreamEvent
+from ..events import LLMError, StreamEvent
 from ..protocols import Request
 
 
@@ -33,6 +33,14 @@ def settled(source: EventSource) -> EventSource:
     while (inner := getattr(source, "through", None)) is not None:
         source = inner
     return source
+
+
+async def tell_failure(source: EventSource | None, error: LLMError) -> None:
+    """Say with which error a call is given up by its caller, whose limits it was to keep. Wrappers that keep account of
+    failures have a method `failed`."""
+    failed = getattr(source, "failed", None)
+    if failed is not None:
+        await failed(error)
 
 
 class Backend(Protocol):

@@ -6,11 +6,12 @@ import contextlib
 import itertools
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from msgspec import Struct
 
@@ -26,8 +27,14 @@ FILE_LIMIT = 1_000_000
 FILES_LIMIT = 200
 """Files in the directory: the oldest make room."""
 
+OURS = "failed-????????T??????.??????Z-*.json"
+"""Which files of the directory those are."""
+
 CUTS = ((20_000, 1000), (2000, 200), (200, 60), (60, 12))
 """Characters of a string and items of a list that are kept: the first pair with which the file is small enough."""
+
+KEY_BEGINNING = 50
+"""Characters of a key that cannot be told from other text yet."""
 
 DEPTH = 40
 """Objects in objects that are looked into."""
@@ -85,7 +92,7 @@ class _DumpingSource:
         return batch
 
     async def failed(self, error: LLMError) -> None:
-        """The call was given up by its caller (see ``tell_failure``)."""
+        """The call was given up by its caller (see ``tell_failure``), who may have closed it by now."""
         if not self._over:
             self._over = True
             await self._write(error)
@@ -98,23 +105,26 @@ class _DumpingSource:
         now = datetime.now(UTC)
         try:
             await to_thread.run_sync(
-                write_failure, self._folder, self._name, self._request, error, self._attempt, now, abandon_on_cancel=True
+                write_failure,
+                self._folder,
+                self._name,
+                self._request,
+                error,
+                self._attempt,
+                now,
+                abandon_on_cancel=True,
             )
         except Exception as problem:  # noqa: BLE001
             logger.warning("a failed request could not be kept in %s: %r", self._folder, problem)
 
     async def aclose(self) -> None:
-        self._over = True
         await self._inner.aclose()
 
     def abort(self) -> None:
-        self._over = True
         self._inner.abort()
 
 
-def write_failure(
-    folder: Path, provider: str, request: Request, error: LLMError, attempt: int, now: datetime
-) -> Path:
+def write_failure(folder: Path, provider: str, request: Request, error: LLMError, attempt: int, now: datetime) -> Path:
     """Write one file, private (0600) and new, into the directory (made with 0700), and delete the oldest ones. Blocks."""
     data = _encoded(_described(provider, request, error, attempt, now))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -131,15 +141,13 @@ def write_failure(
         with contextlib.suppress(OSError):
             path.unlink()  # half a file is no use
         raise
-    for old in sorted(folder.glob("failed-*.json"))[:-FILES_LIMIT]:  # by name is by time
+    for old in sorted(folder.glob(OURS))[:-FILES_LIMIT]:  # by name is by time
         with contextlib.suppress(OSError):  # somebody else was faster
             old.unlink()
     return path
 
 
-def _described(
-    provider: str, request: Request, error: LLMError, attempt: int, now: datetime
-) -> dict[str, object]:
+def _described(provider: str, request: Request, error: LLMError, attempt: int, now: datetime) -> dict[str, object]:
     options = {name: getattr(request, name) for name in request.__struct_fields__ if name not in _APART}
     return {
         "time": now.isoformat(),
@@ -151,7 +159,9 @@ def _described(
         "system": request.system,
         "messages": request.messages,
         "tools": request.tools,
-        "options": {name: value for name, value in options.items() if value is not None and value != () and value != {}},
+        "options": {
+            name: value for name, value in options.items() if value is not None and value != () and value != {}
+        },
     }
 
 
@@ -180,8 +190,10 @@ class _Plain:
 
     def value(self, given: object, depth: int = 0) -> object:
         match given:
-            case None | bool() | int() | float():
+            case None | bool() | int():
                 return given
+            case float():
+                return given if math.isfinite(given) else repr(given)
             case str():
                 return self._text(given)
             case bytes() | bytearray() | memoryview():
@@ -193,15 +205,18 @@ class _Plain:
         match given:
             case Struct():
                 tag = given.__struct_config__.tag
-                fields = {name: value for name in given.__struct_fields__ if (value := getattr(given, name)) is not None}
-                return self._object({**({"type": tag} if isinstance(tag, str) else {}), **fields}, depth)
+                fields = {
+                    name: value for name in given.__struct_fields__ if (value := getattr(given, name)) is not None
+                }
+                kind: dict[str, object] = {"type": tag} if isinstance(tag, str) else {}
+                return self._object(kind | fields, depth)
             case Mapping():
                 return self._object(given, depth)
             case Sequence() | set() | frozenset():
                 return self._list(list(given), depth)
         return self._text(repr(given))
 
-    def _object(self, given: Mapping[object, object], depth: int) -> dict[str, object]:
+    def _object(self, given: Mapping[Any, object], depth: int) -> dict[str, object]:
         plain: dict[str, object] = {}
         for key, value in itertools.islice(given.items(), self._items):
             name = self._text(str(key))
@@ -223,11 +238,11 @@ class _Plain:
         if text.startswith("data:") and ";base64," in text[:200]:
             return f"[{text.partition(';')[0][:100]}, {len(text):,} characters]"
         limit = self._characters
-        # masked before it is cut, which could leave half a key; twice as much is enough to look at
-        shown = redact(text[: 2 * limit])
         if len(text) <= limit:
-            return shown
-        return f"{shown[:limit]}... [{len(text) - limit:,} more characters]"
+            return redact(text)
+        # masked before it is cut; what is looked at ends somewhere, too, with what may be the beginning of a key
+        shown = redact(text[: 2 * limit])[:-KEY_BEGINNING][:limit]
+        return f"{shown}... [{len(text) - len(shown):,} more characters]"
 
 
 def _is_secret(name: str) -> bool:

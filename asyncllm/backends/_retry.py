@@ -12,7 +12,17 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
-from ..events import LLMError, RateLimitError, Retrying, StreamError, StreamEvent, has_content
+from ..events import (
+    Finish,
+    InvalidRequestError,
+    LLMError,
+    ProtocolError,
+    RateLimitError,
+    Retrying,
+    StreamError,
+    StreamEvent,
+    has_content,
+)
 from ..protocols import Request
 from ._backend import Backend, EventSource
 
@@ -26,9 +36,14 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     many clients do not come back at once. A provider that asks for more than `max_retry_after` seconds gets no retry: its
     error is raised, with `retry_after` set.
 
+    `RetryPolicy(rate_limit_tries=10, empty_tries=3)` is patient: it sits out a rate limit for minutes, and does not take
+    silence for an answer.
+
     Attributes:
         tries: after the first, for errors that are `retryable`.
         rate_limit_tries: the same for rate limits; None means `tries`.
+        empty_tries, empty_delay: how often, and after how many seconds, a question is asked again that was answered with
+            nothing at all. Where the last message is not the user's, or the answer was cut, nothing is an answer.
     """
 
     tries: int = 2
@@ -39,6 +54,19 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     rate_limit_cap: float = 120.0
     max_retry_after: float = 120.0
     jitter: float = 0.25
+    empty_tries: int = 0
+    empty_delay: float = 1.0
+
+    @classmethod
+    def of(cls, retry: object, otherwise: RetryPolicy | None = None) -> RetryPolicy:
+        """What `retry=` means: a policy, or how often `otherwise` tries again."""
+        if isinstance(retry, RetryPolicy):
+            return retry
+        if isinstance(retry, bool) or not isinstance(retry, int) or retry < 0:
+            raise InvalidRequestError(
+                f"retry must be a number of tries after the first (0 = none) or a RetryPolicy, not {retry!r}"
+            )
+        return msgspec.structs.replace(otherwise or cls(), tries=retry)
 
     def delay(self, attempt: int, error: LLMError) -> float | None:
         """Seconds to wait before try `attempt` (from 1) after `error`; None to give up."""
@@ -108,22 +136,24 @@ class _Attempts(ABC):
         while True:
             batch = await self._source.__anext__()
             last = batch[-1]
+            retrying: Retrying | None
             if has_content(batch):
+                retrying = self._unless_said(batch)
+            elif isinstance(last, StreamError):
+                retrying = self._again(last.error)
+            elif isinstance(last, Retrying):
+                return batch  # an attempt's own attempts: visible as they happen
+            else:
+                self._held += batch
+                continue
+            if retrying is None:
                 self.through = self._source
                 return self._release(batch)
-            if isinstance(last, Retrying):
-                return batch  # an attempt's own attempts: visible as they happen
-            if isinstance(last, StreamError):
-                retrying = self._again(last.error)
-                if retrying is None:
-                    self.through = self._source
-                    return self._release(batch)
-                self._held.clear()
-                source, self._source = self._source, None
-                await source.aclose()
-                logger.info("%s; trying again in %.2f s", last.error, retrying.delay)
-                return [retrying]
-            self._held += batch
+            self._held.clear()
+            source, self._source = self._source, None
+            await source.aclose()
+            logger.info("%s; trying again in %.2f s", retrying.error, retrying.delay)
+            return [retrying]
 
     def _release(self, batch: list[StreamEvent]) -> list[StreamEvent]:
         held, self._held = self._held, []
@@ -137,6 +167,10 @@ class _Attempts(ABC):
     def _again(self, error: LLMError) -> Retrying | None:
         """What to say before trying again; None where `error` is the last word."""
 
+    def _unless_said(self, batch: list[StreamEvent]) -> Retrying | None:
+        """The same for the first content of an answer, which is to be delivered, unless it is the end of an empty one."""
+        return None
+
     async def aclose(self) -> None:
         self._done = True
         if self._source is not None:
@@ -149,7 +183,7 @@ class _Attempts(ABC):
 
 
 class _RetrySource(_Attempts):
-    __slots__ = ("_backend", "_delay", "_policy", "_request")
+    __slots__ = ("_backend", "_delay", "_empty", "_policy", "_request")
 
     def __init__(self, backend: Backend, policy: RetryPolicy, request: Request) -> None:
         super().__init__()
@@ -157,9 +191,10 @@ class _RetrySource(_Attempts):
         self._policy = policy
         self._request = request
         self._delay = 0.0
+        self._empty = 0  # attempts that said nothing
 
     async def _next_source(self) -> EventSource:
-        if self._attempt:
+        if self._attempt or self._empty:
             await asyncio.sleep(self._delay)
         return self._backend.stream(self._request)
 
@@ -168,8 +203,21 @@ class _RetrySource(_Attempts):
         if delay is None:
             return None
         self._attempt += 1
+        return self._after(delay, error)
+
+    def _unless_said(self, batch: list[StreamEvent]) -> Retrying | None:
+        if self._empty >= self._policy.empty_tries or self._request.messages[-1].role != "user":
+            return None  # after another's turn there may be nothing to add
+        last = batch[-1]
+        if not isinstance(last, Finish) or last.reason != "stop" or has_content(batch[:-1]):
+            return None
+        self._empty += 1
+        empty = ProtocolError("the answer was empty", provider=self._backend.name, model=self._request.model)
+        return self._after(self._policy.empty_delay, empty)
+
+    def _after(self, delay: float, error: LLMError) -> Retrying:
         self._delay = delay
-        return Retrying(self._attempt, delay, error)
+        return Retrying(self._attempt + self._empty, delay, error)
 
 
 class _FailoverSource(_Attempts):

@@ -58,7 +58,7 @@ class Block(Generic[Turn]):
     def begin(self, events: Events) -> None:
         self.turn.settle(events)
 
-    def delta(self, name: str, value: Any, events: Events) -> bool:
+    def delta(self, name: str, value: Any, events: Events, /) -> bool:
         """One delta, or one member of it; whether it was understood."""
         return False
 

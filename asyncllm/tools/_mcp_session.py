@@ -69,6 +69,7 @@ class Session:
         self._client: mcp.Client | None = None
         self._tools: list[types.Tool] = []
         self._stale = False
+        self._expired = False
         self._error: LLMError | None = None
         self._ready: asyncio.Future[None] = loop.create_future()
         self._ended: asyncio.Future[None] = loop.create_future()
@@ -185,7 +186,7 @@ class Session:
     @property
     def over(self) -> bool:
         """Whether it was lost, failed, or is being closed: another one is needed."""
-        return self._stop.is_set()
+        return self._expired or self._stop.is_set()
 
     @property
     def gone(self) -> bool:
@@ -273,13 +274,20 @@ class Session:
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             why = "the connection was closed"
         if exchange.not_done:
-            self._lost()
+            self._expired = True
+            self._leave_if_idle()
         raise Lost(why, not_done=exchange.not_done)
 
     def _answered(self, task: asyncio.Task[Any]) -> None:
         self._asking.discard(task)
         if not task.cancelled():
             task.exception()  # seen: nobody may be left to be told
+        self._leave_if_idle()
+
+    def _leave_if_idle(self) -> None:
+        """A session that the server has forgotten goes when nobody waits for an answer in it."""
+        if self._expired and not self._asking:
+            self._lost()
 
     def close(self) -> asyncio.Task[None]:
         """Begins to close. The task is done when nothing of the session is left; nobody may cancel it."""

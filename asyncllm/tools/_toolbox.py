@@ -31,10 +31,9 @@ def tool_from(given: object, where: str) -> RunnableTool | Toolset | Tool:
         return given
     if isinstance(given, Mapping):
         return tool_from_dict(given, where)
-    plain = isinstance(given, FunctionType)  # nearly all tools are; protocols are dear to ask for
-    if not plain and not isinstance(given, type) and isinstance(given, Toolset | RunnableTool):
-        return given
-    if plain or (callable(given) and not isinstance(given, type)):
+    if not isinstance(given, type | FunctionType) and isinstance(given, Toolset | RunnableTool):
+        return given  # protocols are dear to ask for, and nearly all tools are functions
+    if callable(given) and not isinstance(given, type):
         from ._function import FunctionTool
 
         return FunctionTool(given)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import sys
+import threading
+import warnings
 from typing import Any
 
 from mcp import types
@@ -12,7 +15,9 @@ from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import BaseModel
 
-PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 class Weather(BaseModel):
@@ -25,17 +30,16 @@ class Name(BaseModel):
 
 
 class State:
-    """What tests wait for and look at."""
+    """What tests wait for and look at, from any thread."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
-        self.started = asyncio.Event()
-        self.cancelled = asyncio.Event()
-        self.release = asyncio.Event()
+        self.started = threading.Semaphore(0)
+        self.cancelled = threading.Semaphore(0)
 
 
 def make(name: str = "everyday") -> tuple[MCPServer, State]:
-    server, state = MCPServer(name), State()
+    server, state = MCPServer(name, log_level="CRITICAL"), State()
 
     @server.tool()
     async def add(a: int, b: int) -> int:
@@ -58,13 +62,13 @@ def make(name: str = "everyday") -> tuple[MCPServer, State]:
     @server.tool()
     async def hang() -> str:
         state.calls.append("hang")
-        state.started.set()
+        state.started.release()
         try:
-            await state.release.wait()
+            await asyncio.Event().wait()
         except asyncio.CancelledError:
-            state.cancelled.set()
+            state.cancelled.release()
             raise
-        return "released"
+        return "never"
 
     @server.tool()
     async def steps(ctx: Context[Any, Any]) -> str:
@@ -85,9 +89,10 @@ def make(name: str = "everyday") -> tuple[MCPServer, State]:
     @server.tool()
     async def think(ctx: Context[Any, Any]) -> str:
         content = types.TextContent(text="2 + 2?")
-        said = await ctx.session.create_message(
-            [types.SamplingMessage(role="user", content=content)], max_tokens=7, system_prompt="Be short."
-        )
+        with warnings.catch_warnings(action="ignore"):
+            said = await ctx.session.create_message(
+                [types.SamplingMessage(role="user", content=content)], max_tokens=7, system_prompt="Be short."
+            )
         return f"{said.model}: {said.content.text} ({said.stop_reason})"
 
     @server.tool()
@@ -101,6 +106,12 @@ def make(name: str = "everyday") -> tuple[MCPServer, State]:
         ]
 
     @server.tool()
+    async def cut(ctx: Context[Any, Any]) -> str:
+        """Ends the stream of its answer before the answer, which waits for whoever asks for it."""
+        await ctx.close_sse_stream()
+        return "after the cut"
+
+    @server.tool()
     async def leave() -> str:
         os._exit(3)
 
@@ -108,4 +119,9 @@ def make(name: str = "everyday") -> tuple[MCPServer, State]:
 
 
 if __name__ == "__main__":
-    make()[0].run()
+    if sys.argv[1:2] == ["sse"]:
+        make()[0].run("sse", port=int(sys.argv[2]))
+    elif sys.argv[1:]:
+        make()[0].run("streamable-http", port=int(sys.argv[2]))
+    else:
+        make()[0].run()

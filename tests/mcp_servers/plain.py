@@ -1,9 +1,9 @@
 """An MCP server without any package, in the protocol of 2025 over its pipes: starts in a moment, and misbehaves on demand.
 
-What it does is said by its arguments: `slow` (answers nothing), `deaf` (ignores the end of its input, and SIGTERM), `children`
-(leaves one behind, which ignores SIGTERM, too), `banner` (prints before it speaks), `garbage`, `quit` (ends at once, with words on
-its standard error), `long` (a line without end), `noisy` (fills its standard error), `pages` (300 tools), `odd` (schemas of no objects),
-`endless` (pages for ever), `toolless`.
+What it does is said by its arguments: `slow` (answers nothing), `deaf` (ignores the end of its input, and SIGTERM),
+`children` (leaves one behind, which ignores SIGTERM, too), `banner` (prints before it speaks), `garbage`, `quit` (ends at
+once, with words on its standard error), `long` (a line without end), `noisy` (fills its standard error), `pages` (300 tools),
+`odd` (schemas of no objects), `endless` (pages for ever), `toolless`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def main() -> None:
     if "deaf" in HOW or "children" in HOW:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if "children" in HOW:
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])  # has our pipes, and ignores SIGTERM as we do
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"]
+        )  # has our pipes, and ignores SIGTERM as we do
     if "banner" in HOW:
         print("Welcome to the plain server!\n\nhttps://example.com", flush=True)
     while "garbage" in HOW:
