@@ -104,7 +104,7 @@ class HTTPServer:
         self._server.should_exit = True
         self._thread.join(PATIENCE)
         if self._path.endswith("sse"):
-            gc.collect()  # what the package's SSE server leaves unclosed when it is cancelled is told in this test, not in another
+            gc.collect()  # what the package leaves unclosed when it is cancelled is told in this test, not in another
 
 
 @contextlib.contextmanager

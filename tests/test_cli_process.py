@@ -3,109 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import pty
 import signal
-import socket
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
+from asyncio.subprocess import PIPE
 from pathlib import Path
-from typing import Any
 
 import pytest
+from _cli import PATIENCE, environment_of, finished, of, start, terminal
 
 from asyncllm import Finish, TextDelta, event_from_json
 from asyncllm.testing import Answer, Server, Stall, Wait
 
-PATIENCE = 20
-"""An upper bound for what takes a fraction of a second; reached only by a failing test."""
-
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Almost nothing: no keys, no home, no Ollama."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nobody = probe.getsockname()[1]
-    root = str(Path(__file__).parent.parent)
-    return {
-        "HOME": str(tmp_path),
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": root,
-        "TERM": "xterm",
-        "OLLAMA_BASE_URL": f"http://127.0.0.1:{nobody}/v1",
-    }
-
-
-async def start(environment: dict[str, str], *arguments: str, **streams: Any) -> Process:
-    streams = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, **streams}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "asyncllm", *arguments, env=environment, **streams
-    )
+    return environment_of(tmp_path)
 
 
 def chat(server: Server, *arguments: str) -> list[str]:
-    return ["chat", "-m", "openai/any", "--base-url", server.base_url, "--api-key", "any", *arguments]
-
-
-async def finished(process: Process, stdin: bytes | None = None) -> tuple[int, bytes, bytes]:
-    out, err = await asyncio.wait_for(process.communicate(stdin), PATIENCE)
-    assert process.returncode is not None
-    return process.returncode, out, err
-
-
-class Screen:
-    """A terminal of 80 columns with a process on it; what it shows can be waited for."""
-
-    def __init__(self, master: int, process: Process) -> None:
-        self.process = process
-        self.shown = b""
-        self._seen = 0
-        self._master = master
-
-    async def until(self, text: bytes) -> None:
-        """Wait for `text`, after what was waited for before."""
-        while (found := self.shown.find(text, self._seen)) < 0:
-            data = await asyncio.wait_for(asyncio.to_thread(self._read), PATIENCE)
-            assert data, f"the process ended before it showed {text!r}: {self.shown!r}"
-            self.shown += data
-        self._seen = found + len(text)
-
-    async def end(self) -> int:
-        while data := await asyncio.wait_for(asyncio.to_thread(self._read), PATIENCE):
-            self.shown += data
-        return await asyncio.wait_for(self.process.wait(), PATIENCE)
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._master, keys)
-
-    def _read(self) -> bytes:
-        try:
-            return os.read(self._master, 65536)
-        except OSError:  # Linux says EIO when the last process has left the terminal
-            return b""
-
-
-@contextlib.asynccontextmanager
-async def terminal(environment: dict[str, str], *arguments: str) -> AsyncIterator[Screen]:
-    master, slave = pty.openpty()
-    try:
-        try:
-            process = await start(
-                environment, *arguments, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-            )
-        finally:
-            os.close(slave)
-        try:
-            yield Screen(master, process)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-    finally:
-        os.close(master)
+    return [*of(server), *arguments]
 
 
 async def test_text_is_written_as_it_comes(environment: dict[str, str]) -> None:

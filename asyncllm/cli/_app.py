@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -60,17 +62,47 @@ def chat(
     timeout: Annotated[float | None, typer.Option(help="Seconds for the whole call.")] = None,
     base_url: BaseURL = None,
     api_key: APIKey = None,
+    mcp: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mcp", metavar="[NAME=]URL|COMMAND", help="An MCP server whose tools may be called. Repeatable."
+        ),
+    ] = None,
+    mcp_header: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]HEADER", help="'Name: value' for such a server; ${VARIABLE}: from the environment."
+        ),
+    ] = None,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool", metavar="MODULE:FUNCTION", help="A Python function, or path/to/file.py:function. Repeatable."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Call tools without asking.")] = False,
+    max_steps: Annotated[int, typer.Option(min=1, help="Answers of the model, tools between them.")] = 100,
+    schema: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The answer is JSON for the JSON Schema in this file.")
+    ] = None,
+    history: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Go on with the conversation in this file, and keep it there.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one event a line.")] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="No colours (as does the variable NO_COLOR).")] = False,
 ) -> None:
     """Ask a model, and see its answer as it comes.
 
-    Without a prompt, on a terminal: a conversation, until an empty line or Ctrl-D. Without a model: that of the first
-    provider whose key is in the environment, else a local Ollama's, else a demo.
+    Without a prompt, on a terminal: a conversation, until an empty line or Ctrl-D (/help tells more). Without a model: that of
+    the first provider whose key is in the environment, else a local Ollama's, else a demo. Each call of a tool is asked for on
+    the terminal, unless --yes.
     """
     from .._client import Client
     from . import _chat
+    from ._background import Background
     from ._choose import choose
+    from ._interrupts import listening
+    from ._setup import Setup
     from ._terminal import Screen
 
     given: dict[str, Any] = {
@@ -82,21 +114,26 @@ def chat(
     }
     options = {name: value for name, value in given.items() if value is not None}
     screen = Screen(color=not no_color)
-    with reported(debug=context.obj), asyncio.Runner() as runner:
+    if as_json:
+        screen.asks_on_out = False
+    with reported(debug=context.obj):
+        setup = Setup(tool or (), mcp or (), mcp_header or (), schema=schema, max_steps=max_steps, yes=yes)
+        past = _chat.History(history)
         question = _chat.question_from(prompt)
-        if model is None:
-            model, why = runner.run(choose(base_url=base_url, api_key=api_key))
-            screen.note(f"{model}: {why}")
-        client = Client(model, base_url=base_url, api_key=api_key, **options)
-        make_view = _chat.view_maker(screen, as_json=as_json)
-        try:
-            if question is not None:
-                _chat.one_question(runner, client, question, make_view)
-            else:
-                in_order = screen.out.isatty() and not as_json
-                _chat.conversation(runner, client, make_view, debug=context.obj, prompt_on_stdout=in_order)
-        finally:
-            runner.run(client.aclose())
+        with listening(), contextlib.closing(Background()) as thread:
+            if model is None:
+                model, why = thread.run(lambda: choose(base_url=base_url, api_key=api_key))
+                screen.note(f"{model}: {why}")
+            client = Client(model, base_url=base_url, api_key=api_key, **options)
+            try:
+                chat = setup.chat(thread, client, screen, past, as_json=as_json)
+                with chat.connected(setup.servers, quiet=as_json):
+                    if question is None:
+                        chat.converse(debug=context.obj)
+                    elif chat.ask(question).stopped is not None:
+                        raise typer.Exit(1)
+            finally:
+                thread.run(client.aclose)
 
 
 @app.command(epilog=EPILOG)

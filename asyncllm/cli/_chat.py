@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from .._client import Client
-from ..events import InvalidRequestError, LLMError, Message, Reply
+from .._conversation import Conversation
+from ..events import ErrorKind, InvalidRequestError, LLMError, Reply, ToolResult
+from ..protocols import Tool
+from ..tools import Toolbox
+from ._approve import Approver
+from ._background import Background
+from ._describe import name_of
 from ._exits import report
-from ._render import JSONView, TextView, View
-from ._terminal import Screen
+from ._render import View
+from ._terminal import Screen, one_line
+from ._turn import Turn
 
 MakeView = Callable[[], View]
+
+HELP = """\
+/tools        what the model may call
+/clear        forget what was said
+/save FILE    write the conversation to a file (--history FILE goes on with it)
+/quit         end, as do an empty line and Ctrl-D; Ctrl-C stops an answer"""
+
+_FIXES: dict[ErrorKind, str] = {
+    "connection": "does it run, and is the --mcp right?",
+    "timeout": "does it run, and is the --mcp right?",
+    "authentication": "--mcp-header 'Authorization: Bearer ...' gives it a key",
+    "permission": "--mcp-header 'Authorization: Bearer ...' gives it another key",
+}
+"""Of a server that cannot be connected to."""
+
+_COMMAND = re.compile(r"(/[a-z]+)(?:\s+(.*))?")
 
 
 def question_from(prompt: str | None) -> str | None:
@@ -28,56 +53,156 @@ def question_from(prompt: str | None) -> str | None:
     return question or None
 
 
-def view_maker(screen: Screen, *, as_json: bool) -> MakeView:
-    return JSONView if as_json else lambda: TextView(screen)
+class History:
+    """What was said so far; with a file, from there, and kept there."""
 
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self.conversation = Conversation()
+        if file is not None:
+            try:
+                self.conversation = Conversation.load(file)
+            except FileNotFoundError:
+                if not file.absolute().parent.is_dir():
+                    raise InvalidRequestError(f"--history {file}: there is no such directory") from None
+            except OSError as error:
+                raise InvalidRequestError(f"--history {file}: {error.strerror or error}") from error
 
-def one_question(runner: asyncio.Runner, client: Client, question: str, make_view: MakeView) -> None:
-    runner.run(_turn(client, [Message("user", question)], make_view()))
+    def keep(self, conversation: Conversation) -> None:
+        self.conversation = conversation
+        if self._file is not None:
+            self.save(self._file)
 
-
-def conversation(
-    runner: asyncio.Runner, client: Client, make_view: MakeView, *, debug: bool, prompt_on_stdout: bool
-) -> None:
-    """Ask until an empty line or Ctrl-D. A question that fails is told and forgotten."""
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # gives input() its line editing
-
-    history: Sequence[Message] = ()
-    while question := _input(prompt_on_stdout):
+    def save(self, file: Path) -> None:
+        """Raises InvalidRequestError where that does not go."""
         try:
-            reply = runner.run(_turn(client, [*history, Message("user", question)], make_view()))
-        except LLMError as error:
-            report(error, debug=debug)
-        else:
-            history = reply.messages
+            self.conversation.save(file)
+        except OSError as error:
+            raise InvalidRequestError(f"the conversation was not saved to {file}: {error.strerror or error}") from error
 
 
-def _input(prompt_on_stdout: bool) -> str:
-    """A line from the terminal; "" at its end."""
-    prompt = "> "
-    if not prompt_on_stdout:
-        print(prompt, end="", file=sys.stderr, flush=True)
-        prompt = ""
-    try:
-        return input(prompt).strip()
-    except EOFError:
-        print(file=sys.stderr)
-        return ""
+class Chat:
+    """Answers of one client, with one history and the same tools, whose servers stay connected."""
 
+    def __init__(
+        self,
+        thread: Background,
+        client: Client,
+        screen: Screen,
+        make_view: MakeView,
+        *,
+        history: History,
+        tools: Sequence[Any] = (),
+        approver: Approver | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._thread = thread
+        self._client = client
+        self._screen = screen
+        self._make_view = make_view
+        self._history = history
+        self._tools = tools
+        self._approver = approver
+        self._options = options or {}
+        self._specs: Sequence[Tool] = ()
 
-async def _turn(client: Client, messages: Sequence[Message], view: View) -> Reply[object]:
-    """One answer, shown as it comes. Raises the error with which it ends."""
-    reply: Reply[object] | None = None
-    # not `async with client.stream()`, which would hold the retries back until something came of them
-    async with contextlib.aclosing(client.stream(messages)) as stream:
+    @contextlib.contextmanager
+    def connected(self, servers: Sequence[str], *, quiet: bool) -> Iterator[None]:
+        """In this block, the servers among the tools are connected. Raises the typed error of one that is down."""
+        toolbox = Toolbox(self._tools)
+        if servers and not quiet:
+            self._screen.note(f"connecting to {', '.join(servers)} ...")
         try:
-            async for batch in stream.batches():
-                view.show(batch)
-            reply = stream.partial
-            return reply
+            self._thread.run(toolbox.open)
         except LLMError as error:
-            view.fail(error)
+            if error.kind in _FIXES:
+                error.add_note(_FIXES[error.kind])
             raise
+        try:
+            self._specs = toolbox.specs
+            if servers and not quiet:
+                self._screen.note("; ".join(f"{name}: {self._count(name)} tools" for name in servers))
+            yield
         finally:
-            view.end(reply)
+            self._thread.run(toolbox.close)
+
+    def _count(self, server: str) -> int:
+        return sum(spec.name.startswith(f"{server}__") for spec in self._specs)
+
+    def ask(self, question: str) -> Reply[object]:
+        """One answer, shown as it comes, and kept. Raises the error with which it ends.
+
+        What fails is forgotten, unless tools were called: they were, whatever came after. So is what Ctrl-C stopped before
+        anything was said.
+        """
+        asked = self._history.conversation.fork()
+        asked.append(question)
+        stream = self._client.run(list(asked), tools=self._tools, approve=self._approver, **self._options)
+        turn = Turn(self._thread, stream, self._make_view(), self._approver)
+        before = len(asked)
+        try:
+            reply = turn.run()
+        except LLMError:
+            asked.append(turn.partial)
+            if any(isinstance(part, ToolResult) for message in asked[before:] for part in message.parts):
+                self._history.keep(asked)
+            raise
+        except KeyboardInterrupt:
+            asked.append(turn.partial)
+            if len(asked) > before:
+                self._history.keep(asked)
+            raise
+        asked.append(reply)
+        self._history.keep(asked)
+        return reply
+
+    def converse(self, *, debug: bool) -> None:
+        """Ask until an empty line or Ctrl-D. What goes wrong is told."""
+        while question := self._next():
+            try:
+                if (command := _COMMAND.fullmatch(question)) is None:
+                    self._ask_on(question)
+                elif command[1] == "/quit":
+                    return
+                else:
+                    self._command(command[1], (command[2] or "").strip())
+            except LLMError as error:
+                report(error, debug=debug)
+
+    def _next(self) -> str:
+        """A line from the terminal; "" at its end."""
+        try:
+            return self._screen.ask("> ", remembered=True).strip()
+        except EOFError:
+            self._screen.notes([""], dim=False)
+            return ""
+
+    def _ask_on(self, question: str) -> None:
+        before = self._history.conversation
+        try:
+            self.ask(question)
+        except KeyboardInterrupt:
+            kept = "; what was said until then is kept" if self._history.conversation is not before else ""
+            self._screen.note(f"stopped{kept}")
+
+    def _command(self, name: str, rest: str) -> None:
+        screen = self._screen
+        match name, rest:
+            case "/help", _:
+                screen.notes(HELP.splitlines(), dim=False)
+            case "/tools", _:
+                for spec in self._specs:
+                    about = spec.description.strip().partition("\n")[0]
+                    screen.note(f"{name_of(spec.name)}: {about}" if about else name_of(spec.name), dim=False)
+                if not self._specs:
+                    screen.note("none: --tool and --mcp name some", dim=False)
+            case "/clear", _:
+                self._history.conversation = Conversation()
+                screen.note("what was said is forgotten")
+            case "/save", "":
+                screen.note("/save FILE: where to?", dim=False)
+            case "/save", file:
+                self._history.save(Path(file).expanduser())
+                screen.note(f"saved to {one_line(file)}")
+            case _:
+                screen.note(f"there is no {name}: /help tells what there is", dim=False)

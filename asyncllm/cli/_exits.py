@@ -17,12 +17,12 @@ from ._terminal import one_line
 EPILOG = """\b
 Exit codes:
   0    the answer is whole
-  1    anything else that went wrong
+  1    anything else that went wrong, also: stopped at --max-steps before an answer
   2    wrong usage, or a request that cannot be right
   3    no key, a refused key, or a key that may not do this
   4    rate limit, or no credit
-  5    the server failed, could not be reached, or took too long
-  6    the answer broke off or broke its protocol (what came was printed)
+  5    a server, of the model or of tools, failed, could not be reached, or took too long
+  6    the answer broke off, broke its protocol, or does not fit the --schema (what came was printed)
   130  stopped with Ctrl-C
 """
 
@@ -52,7 +52,7 @@ def error_line(error: LLMError) -> str:
     said = str(error)
     if error.status is None:  # our own words, which speak of Python's arguments
         said = said.replace("api_key=", "--api-key").replace("base_url=", "--base-url")
-    return one_line("; ".join(part for part in (said, _advice(error)) if part))
+    return one_line("; ".join(part for part in (said, _advice(error), *getattr(error, "__notes__", ())) if part))
 
 
 def _advice(error: LLMError) -> str:

@@ -18,9 +18,6 @@ from ._mcp_stdio import ServerProcess
 BANNER = 1000
 """Lines without a message among them after which a command is not believed to speak MCP."""
 
-GARBAGE_KEPT = 200
-"""Bytes of the first of them that are kept."""
-
 
 class Link:
     """A transport of the mcp package; `lost` is called when it brings no more messages."""
@@ -120,8 +117,7 @@ class PipeReader:
             try:
                 message = SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
             except ValueError:
-                if self._process.garbage is None:
-                    self._process.garbage = line[:GARBAGE_KEPT].decode(errors="replace")
+                self._process.is_garbage(line)
                 self._unread += 1
                 if self._unread > BANNER and not self._process.spoke:
                     raise ProtocolError(f"{BANNER} lines and no message of MCP among them") from None

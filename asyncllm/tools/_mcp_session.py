@@ -166,8 +166,8 @@ class Session:
             raise spawn_error(error, target) from error
 
     async def _stop_process(self, process: ServerProcess) -> None:
-        if not self._ready.done() and self._ended.done():
-            await process.exited(LAST_WORDS)  # it ended its output; to tell why, its exit code is needed
+        if not self._ready.done():
+            await process.exited(LAST_WORDS)  # where it ended: to tell why, its exit code is needed
         # whoever waits for it to start has waited long enough
         await process.stop(LEAVE if self._patient and not self._hurried else 0)
 

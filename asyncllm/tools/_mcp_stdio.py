@@ -30,6 +30,9 @@ _AHEAD = 1024 * 1024
 STDERR_KEPT = 8 * 1024
 """Bytes of the end of standard error that are kept, to tell why a server failed."""
 
+GARBAGE_KEPT = 200
+"""Bytes of the first line that is no message that are kept."""
+
 LEAVE = 2.0
 """Seconds that a server has to go after its input was closed, and again after SIGTERM. Then it is killed."""
 
@@ -176,6 +179,11 @@ class ServerProcess(asyncio.SubprocessProtocol):
         await asyncio.wait([self._exited], timeout=within)
         return self._exited.done()
 
+    def is_garbage(self, line: bytes) -> None:
+        """Noted, to tell what a program said that is no server."""
+        if line and self.garbage is None:
+            self.garbage = line[:GARBAGE_KEPT].decode(errors="replace")
+
     @property
     def stderr(self) -> str:
         """The end of what it wrote to its standard error."""
@@ -184,6 +192,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
     async def stop(self, patience: float) -> None:
         """Its input is closed, then the group gets SIGTERM, then SIGKILL, so many seconds apart. Cancelled, it is killed."""
         self.end = self._transport.get_returncode()
+        self.is_garbage(next((line for line in self._lines if line.strip() and not line.startswith(b"{")), b""))
         try:
             if isinstance(pipe := self._transport.get_pipe_transport(0), asyncio.WriteTransport):
                 pipe.close()
