@@ -185,7 +185,7 @@ class _Steps:
             self._request = replace(self._request, messages=(*reply.messages, Message("user", complaint)))
             self._next = self._take_step
             return [Retrying(self._repairs, 0.0, error)]
-        await self.aclose()
+        await self._end()
         return []
 
     async def _results(self) -> list[StreamEvent]:
@@ -208,7 +208,7 @@ class _Steps:
         elif any(stop(reply) for stop in self._options.stop_when):
             stopped = "stop_when"
         if stopped is not None:
-            await self.aclose()
+            await self._end()
             return [Stopped(stopped)]
         # a forced call was for the first step: forced for ever, it would never come to an answer
         first = not reply.steps or self._request.tool_choice == "none"
@@ -258,6 +258,11 @@ class _Steps:
         self._limits.answering = False
 
     # ---- closing
+
+    async def _end(self) -> None:
+        """All has been said: how long servers take to be left is no reason to call the run too slow."""
+        self._limits.stop()
+        await self.aclose()
 
     async def failed(self, error: LLMError) -> None:
         await tell_failure(self._step, error)

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text() if (ROOT / "README.md").exists() else ""
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = [path for path in (ROOT / "README.md", ROOT / "docs" / "tools.md") if path.exists()]
+BLOCKS = {
+    f"{path.name}-{at}": block
+    for path in PAGES
+    for at, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL))
+}
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -30,14 +34,14 @@ def run(arguments: list[str]) -> str:
 
 
 def test_there_is_something_to_run() -> None:
-    """The README has code, and the folder has examples."""
-    assert len(BLOCKS) >= 3
+    """The pages have code, and the folder has examples."""
+    assert len(BLOCKS) >= 9
     assert len(EXAMPLES) >= 5
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_readme_block(block: str) -> None:
-    """Each code block of the README is a program that runs as it stands."""
+@pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
+def test_block(block: str) -> None:
+    """Each code block of the pages is a program that runs as it stands."""
     assert run(["-c", block])
 
 

@@ -10,8 +10,11 @@ from typing import Any, TypedDict
 
 import openai
 import pytest
+from _mcp import nothing_left, served
+from mcp.server.mcpserver import MCPServer
 
 from asyncllm import (
+    MCP,
     Client,
     ContextLengthExceededError,
     InvalidRequestError,
@@ -76,6 +79,41 @@ async def test_tool_call_and_its_result(client: Client) -> None:
     result = Message("tool", [ToolResult(call.id, call.name, '{"degrees": 21, "sky": "sunny"}')])
     answered = await client.complete([*asked.messages, result], tools=[WEATHER])
     assert answered.text == "It is 21 degrees and sunny."
+
+
+async def get_weather(city: str, unit: str) -> str:
+    """Get the weather in a city."""
+    return f'{{"city": "{city}", "degrees": 21, "sky": "sunny"}}'
+
+
+@pytest.mark.req("seed-E1", "seed-E2", "seed-E4", "seed-E7")
+@pytest.mark.parametrize("kind", ["function", "mcp"])
+async def test_a_run_with_a_tool(client: Client, kind: str) -> None:
+    """The whole loop: a Python function, and the tool of an MCP server, which the model knows as `weather__get_weather`."""
+    server = MCPServer("weather")
+    server.add_tool(get_weather)
+    async with nothing_left():
+        tools = [get_weather if kind == "function" else MCP(server)]
+        async with client.run("What is the weather in Paris?", tools=tools, max_tokens=200) as stream:
+            events = [event async for event in stream]
+            reply = await stream.reply()
+    check_order(events)
+    (result,) = [event for event in events if isinstance(event, ToolResult)]
+    assert result.name == ("get_weather" if kind == "function" else "weather__get_weather")
+    assert (result.is_error, '"city": "Paris"' in result.text) == (False, True)
+    assert (reply.text, reply.steps, reply.stopped) == ("It is 21 degrees and sunny.", 2, None)
+
+
+@pytest.mark.req("seed-E1")
+async def test_a_run_with_a_server_over_http(client: Client) -> None:
+    """The same over streamable HTTP, with one tool of the server's dozen."""
+    with served() as http:
+        http_tools = MCP(http.url, include="weather")
+        reply = await client.run("What is the weather in Paris?", tools=[http_tools], max_tokens=200).reply()
+    results = [part for message in reply.messages for part in message.parts if isinstance(part, ToolResult)]
+    assert [(result.name, result.is_error) for result in results] == [("everyday__weather", False)]
+    assert json.loads(results[0].text) == {"degrees": 21, "sky": "sunny in Paris"}
+    assert reply.text == "It is 21 degrees and sunny."
 
 
 @pytest.mark.req("seed-B10")

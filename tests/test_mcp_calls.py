@@ -231,6 +231,26 @@ async def test_no_process_is_left(how: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.skipif(not LINUX, reason="looks into /proc")
+def test_processes_under_uvloop() -> None:
+    """Another event loop has other pipes: the same calls, the same end."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def run() -> None:
+        async with opened(plain()):
+            pass  # what the loop keeps from its first process on
+        for how in ("", "children", "noisy"):
+            async with nothing_left(), opened(plain(how)) as tools:
+                group = int(str(await said(tools["pid"])))
+                assert await said(tools["echo"], "e" * 3_000_000) == "e" * 3_000_000
+                assert "may or may not" in await failure(tools["die"])
+                assert await said(tools["echo"]) == "hi"
+            assert processes(group) == set()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+@pytest.mark.skipif(not LINUX, reason="looks into /proc")
 async def test_a_server_that_dies_and_leaves_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that holds the pipe open does not make a dead server look alive, and is not left."""
     monkeypatch.setattr("asyncllm.tools._mcp_session.LEAVE", 0.3)

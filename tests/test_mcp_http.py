@@ -167,6 +167,53 @@ async def test_a_server_that_went_away(kind: str) -> None:
                 await server.acquire()
 
 
+async def test_a_listing_of_a_server_that_went_away() -> None:
+    """A run that begins while another holds the session open connects anew, or is told that it cannot."""
+    with served("mcp") as http:
+        server = MCP(http.url)
+        async with nothing_left(), opened(server) as tools:
+            await asyncio.to_thread(http.stop)
+            with pytest.raises(ConnectionFailedError, match="everyday"):
+                await server.acquire()
+            again = HTTPServer("mcp")
+            again.port = http.port
+            await asyncio.to_thread(again.start)
+            try:
+                async with opened(server) as others:
+                    assert set(others) == set(tools)
+                    assert await tools["add"].run({"a": 1, "b": 2}, nothing) == "3"
+            finally:
+                await asyncio.to_thread(again.stop)
+
+
+async def test_a_server_that_knows_no_handshake() -> None:
+    """Who may be asked begins with the handshake of 2025, and goes on without it where a server has none."""
+    asked: list[str] = []
+
+    async def script(connection: RawConnection) -> None:
+        while True:
+            message = json.loads((await connection.request()).body)
+            asked.append(message["method"])
+            info = {"io.modelcontextprotocol/serverInfo": {"name": "new", "version": "1"}}
+            whole = {"resultType": "complete", "ttlMs": 0, "cacheScope": "public", "_meta": info}
+            results: dict[str, Any] = {
+                "server/discover": {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, **whole},
+                "tools/list": {"tools": [{"name": "go", "inputSchema": {"type": "object"}}], **whole},
+                "tools/call": {"content": [{"type": "text", "text": "there"}], "resultType": "complete"},
+            }
+            data = {"supported": ["2026-07-28"], "requested": "2025-11-25"}
+            refusal = {"code": -32022, "message": "Unsupported protocol version", "data": data}
+            found = results.get(message["method"])
+            answer = {"result": found} if found is not None else {"error": refusal}
+            body = json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}).encode()
+            await connection.send(response(body, JSON))
+
+    async with raw_server(script) as raw:
+        async with opened(MCP(f"{raw.url}/new/mcp", elicit=nobody, timeout=5)) as tools:
+            assert await tools["go"].run({}, nothing) == "there"
+    assert asked == ["initialize", "server/discover", "tools/list", "tools/call"]
+
+
 @pytest.mark.parametrize("kind", ["mcp", "sse"])
 async def test_a_process_that_dies_under_a_call(kind: str) -> None:
     """Over HTTP as well, where the other session of the run does not notice."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -180,6 +182,22 @@ def test_one_loop_after_another() -> None:
             return await tools["echo"].run({"text": "hi"}, nothing)
 
     assert [asyncio.run(once()) for _ in range(2)] == ["hi", "hi"]
+
+
+def test_a_loop_that_ends_without_a_release() -> None:
+    """Its end takes the process with it, and the next loop begins anew."""
+    server = plain("deaf")
+
+    async def forgetting() -> int:
+        return int(str(await (await tools_of(server))["pid"].run({}, nothing)))
+
+    began = time.monotonic()
+    first, second = asyncio.run(forgetting()), asyncio.run(forgetting())
+    assert first != second
+    assert time.monotonic() - began < 2
+    for pid in (first, second):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 async def test_importing_costs_nothing_until_a_server_is_connected() -> None:

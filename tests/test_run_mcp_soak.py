@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-import sys
 import threading
 from collections.abc import Callable
 
@@ -116,8 +115,3 @@ async def test_a_thousand_runs_over_servers() -> None:
             await settled(lambda: descriptors() <= files, descriptors)
             # the pools of the loop, and of the tools, keep at most their size
             assert threading.active_count() - threads <= 45
-        print(
-            f"{RUNS} runs: tasks {len(asyncio.all_tasks())}, descriptors {files} -> {descriptors()}, "
-            f"children {len(children)} -> {len(processes())}, threads {threads} -> {threading.active_count()}",
-            file=sys.stderr,
-        )

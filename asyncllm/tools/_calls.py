@@ -117,8 +117,11 @@ class Calls:
 
     async def _run(self, tool: RunnableTool, call: ToolCall, arguments: dict[str, object]) -> Content:
         limit = self._timeout if tool.timeout is None else tool.timeout
+        running = True
 
         def report(progress: float, total: float | None, message: str) -> None:
+            if not running:  # a thread that was given up may not know
+                return
             self._progress[call.id] = ToolProgress(call.id, call.name, progress, total, message)
             self._news.set()
 
@@ -143,6 +146,8 @@ class Calls:
                 logger.info("tool %s failed: %s", call.name, redact("".join(traceback.format_exception(error))))
             text = redact(f"{type(leaf).__name__}: {leaf}".removesuffix(": "))
             raise ToolError(sendable(text[:SHOWN])) from None
+        finally:
+            running = False
 
 
 def _seen(task: asyncio.Task[ToolResult]) -> None:

@@ -121,8 +121,8 @@ class ServerProcess(asyncio.SubprocessProtocol):
             self._news.set()
 
     def _reading(self, *, on: bool) -> None:
-        pipe = self._transport.get_pipe_transport(1)
-        if self._paused is on and isinstance(pipe, asyncio.ReadTransport) and not pipe.is_closing():
+        pipe = cast("asyncio.ReadTransport | None", self._transport.get_pipe_transport(1))
+        if self._paused is on and pipe is not None and not pipe.is_closing():
             self._paused = not on
             (pipe.resume_reading if on else pipe.pause_reading)()
 
@@ -167,8 +167,8 @@ class ServerProcess(asyncio.SubprocessProtocol):
 
     async def write(self, line: bytes, *, wait: bool) -> None:
         """Raises BrokenPipeError when the server does not listen any more. `wait`: until there is room for another."""
-        pipe = self._transport.get_pipe_transport(0)
-        if not isinstance(pipe, asyncio.WriteTransport) or pipe.is_closing():
+        pipe = cast("asyncio.WriteTransport | None", self._transport.get_pipe_transport(0))
+        if pipe is None or pipe.is_closing():
             raise BrokenPipeError
         pipe.write(line)
         if wait:
@@ -194,7 +194,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
         self.end = self._transport.get_returncode()
         self.is_garbage(next((line for line in self._lines if line.strip() and not line.startswith(b"{")), b""))
         try:
-            if isinstance(pipe := self._transport.get_pipe_transport(0), asyncio.WriteTransport):
+            if (pipe := self._transport.get_pipe_transport(0)) is not None:
                 pipe.close()
             self._ended = True  # what it still says is thrown away, so that it is not stuck saying it
             self._reading(on=True)

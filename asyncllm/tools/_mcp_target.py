@@ -15,7 +15,7 @@ from ._names import name_of_command, name_of_url
 
 TransportName = Literal["http", "sse", "stdio"]
 
-SHORTEST_SECRET = 4
+SHORTEST_SECRET = 6
 """Characters. Masking shorter values would make every message unreadable, and hide nothing."""
 
 

@@ -13,6 +13,7 @@ from ..events import InvalidRequestError
 from ..events._errors import unwrap
 from ..protocols import Tool
 from ..protocols.openai_chat import tool_from_dict
+from ._mcp_stdio import outlast
 from ._names import unique_name
 from ._tool import Content, Report, RunnableTool, Toolset
 
@@ -75,8 +76,12 @@ class Kept:
         if self._loop is not loop:
             self._loop, self._sets = loop, []  # those of a loop that is gone went with it
         if tools not in self._sets:
-            self._sets.append(tools)
-            await tools.acquire()
+            self._sets.append(tools)  # before it waits: another run may be about to keep it, too
+            try:
+                await tools.acquire()
+            except BaseException:
+                self._sets = [one for one in self._sets if one is not tools]
+                raise
 
     async def close(self) -> None:
         """Idempotent."""
@@ -167,7 +172,24 @@ class Toolbox:
 
 
 async def _release(tools: Sequence[Toolset]) -> None:
-    await asyncio.gather(*(one.release() for one in tools), return_exceptions=True)
+    """All at once. Cancelled, they are cancelled too, which makes them hurry; but each has begun by then (`gather` would
+    cancel some before they did anything), and is over when this returns."""
+    releasing = [asyncio.create_task(_let_go(one)) for one in tools]
+    if not releasing:
+        return
+    try:
+        await asyncio.wait(releasing)
+    except asyncio.CancelledError:
+        for task in releasing:
+            task.cancel()
+        for task in releasing:
+            await outlast(task)
+        raise
+
+
+async def _let_go(tools: Toolset) -> None:
+    with contextlib.suppress(Exception):  # it makes trouble: the others are let go of all the same
+        await tools.release()
 
 
 def _distinct(tool: RunnableTool, taken: set[str], at: int) -> RunnableTool:
