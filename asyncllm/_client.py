@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .transports import FastTransport
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Stream[Any])
 
 
 class Client:
@@ -82,6 +83,7 @@ class Client:
         self._owned: httpx2.AsyncClient | FastTransport | None = None
         self._given: httpx2.AsyncClient | None = None
         self._maps: weakref.WeakSet[Map[Any]] = weakref.WeakSet()
+        self._streams: weakref.WeakSet[Stream[Any]] = weakref.WeakSet()
         self._kept: Kept | None = None
         sdk_client = None
         if http_client is not None:
@@ -192,22 +194,26 @@ class Client:
         """
         backend = self._asked(options)
         request, spec = self._request(input, output, options)
-        return Stream(backend, request, output=spec)
+        return self._known(Stream(backend, request, output=spec))
+
+    def _known(self, stream: S) -> S:
+        """It breaks when the client is closed, whatever it waits for."""
+        self._streams.add(stream)
+        return stream
 
     def _request(self, input: Input, output: Any, options: Mapping[str, Any]) -> tuple[Request, OutputSpec | None]:
         merged = CallOptions(**{**self._defaults, **options, **({"output": output} if output is not None else {})})  # type: ignore[typeddict-item]
         return request_from(self.model, input, merged)
 
-    @staticmethod
-    def _whole(backend: Backend, request: Request, spec: OutputSpec | None) -> Stream[Any]:
+    def _whole(self, backend: Backend, request: Request, spec: OutputSpec | None) -> Stream[Any]:
         """For who wants the whole answer: one that is not what `output=` asks for may be mended, as in a run."""
         if spec is None:
-            return Stream(backend, request)
+            return self._known(Stream(backend, request))
         from ._run import Run
         from ._run_options import RunOptions
         from .tools import Toolbox
 
-        return Run(backend, request, Toolbox(request.tools), RunOptions(), output=spec)
+        return self._known(Run(backend, request, Toolbox(request.tools), RunOptions(), output=spec))
 
     @overload
     def run(self, input: Input, *, output: type[T], **options: Unpack[OptionsOfRun]) -> Run[T]: ...
@@ -253,7 +259,7 @@ class Client:
             kept = self._kept = self._kept or Kept()
         request, spec = self._request(input, output, {**options, "tools": ()})
         messages, notes = repaired(request.messages)
-        return Run(
+        run: Run[Any] = Run(
             backend,
             replace(request, messages=messages),
             Toolbox(tools, kept),
@@ -261,6 +267,7 @@ class Client:
             output=spec,
             notes=notes,
         )
+        return self._known(run)
 
     @overload
     async def complete(self, input: Input, *, output: type[T], **options: Unpack[OptionsBesideOutput]) -> Reply[T]: ...
@@ -301,11 +308,14 @@ class Client:
 
         `timeout.total` limits all of it. What else there is: :class:`OptionsOfPrompt`.
         """
+        from ._conversation import Conversation
         from ._prompt import Prompting
         from ._prompt_options import MAX_TOKENS, take_prompt_options
         from .tools import Kept
 
         plan = take_prompt_options(options, retry=self._retry, log_dir=self._log_dir)
+        if (session := options.pop("session", None)) is not None:
+            input = [*Conversation.from_json(session), *messages_from(input)]
         if "max_tokens" not in self._defaults:
             options.setdefault("max_tokens", MAX_TOKENS)
 
@@ -373,6 +383,10 @@ class Client:
             for results in list(self._maps):
                 await results._break(
                     IncompleteStreamError("the client was closed before the end of the map", retryable=False)
+                )
+            for stream in list(self._streams):
+                await stream._break(
+                    IncompleteStreamError("the client was closed before the end of the stream", retryable=False)
                 )
             if self._kept is not None:
                 await self._kept.close()

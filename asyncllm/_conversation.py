@@ -246,7 +246,7 @@ class Conversation(Sequence[Message]):
 def _messages_from_json(data: bytes | str) -> list[Message]:
     try:
         found = json.loads(data)
-    except (ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):
         raise InvalidRequestError("this is not a saved conversation: it is not JSON") from None
     if not isinstance(found, dict) or found.get("asyncllm") != "conversation":
         raise InvalidRequestError("this is not a saved conversation of asyncllm")

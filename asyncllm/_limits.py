@@ -34,6 +34,11 @@ class Limits(Interrupt[Literal["closed", "total", "silence"]]):
         self._began = self._asked = loop.time()
         self._check_in(self._total, self._silence)
 
+    @property
+    def here(self) -> bool:
+        """Whether the call is one of the event loop that runs."""
+        return self._loop is asyncio.get_running_loop()
+
     def begin(self) -> None:
         super().begin()
         self._asked = self._loop.time()

@@ -7,6 +7,7 @@ from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct
 
+from ._conversation import Conversation
 from ._transcript import transcript
 from .events import FinishReason, LLMError, Message, Reply, StopReason, Usage
 
@@ -61,6 +62,12 @@ class QueryResult(Struct, Generic[Output], frozen=True, kw_only=True):
     output: Output | None
     metadata: PromptMetadata
     messages: list[Message]
+
+    @property
+    def session(self) -> bytes:
+        """The whole conversation, with what providers want back verbatim: `client.prompt(..., session=)` goes on with it, also
+        on another machine. It is the JSON of a :class:`asyncllm.Conversation`."""
+        return Conversation(self.stream_result.messages).to_json()
 
     @property
     def transcript(self) -> str:

@@ -252,6 +252,12 @@ class Stream(Generic[Output]):
         elif not self._finished:
             await self._release()
 
+    async def _break(self, why: LLMError) -> None:
+        """The same where it is not the reader's own doing: iterating raises `why`."""
+        if self._source is not None and not self.closed and self._guard.here:
+            self._fail(why)
+            await self.aclose()
+
     def cancel(self) -> None:
         """:meth:`aclose` for where nobody can await: a callback, a signal handler. Under the loop that the stream runs in."""
         if self._closed:

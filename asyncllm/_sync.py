@@ -209,6 +209,8 @@ class _HandOver:
         self._loop = loop
         self._room = asyncio.Event()
         self._full = False
+        self.failure: BaseException | None = None
+        """What is no failure of the stream: what `approve` or `stop_when` raised."""
 
     async def pump(self, stream: Stream[Any]) -> None:
         """Runs in the loop, as one task, until the stream is over. Its end and its error are for :meth:`reply` to say."""
@@ -219,6 +221,8 @@ class _HandOver:
                     await self._wait_for_room()
         except LLMError:
             pass  # the stream keeps it
+        except (Exception, KeyboardInterrupt, SystemExit) as failure:  # noqa: BLE001  # raised to who reads
+            self.failure = failure
         finally:
             self.queue.put(None)
 
@@ -346,7 +350,7 @@ class SyncStream(Generic[Output]):
             raise
         if batch is None:
             self._over = True
-            if (error := self._stream.error) is not None:
+            if (error := self._stream.error or hand_over.failure) is not None:
                 raise error
         elif self._object is not None:
             self._object.extend(batch)

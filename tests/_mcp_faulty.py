@@ -16,8 +16,8 @@ HTML = b"<!DOCTYPE html><html>It works!</html>"
 class Faulty:
     """`fault` is what it does wrong from now on, in the methods that begin with `where`; it has the tools `echo` and `ping`.
 
-    `unauthorized`, `broken`: HTTP errors · `html`: a page · `not json`, `not mcp`: bodies of no sense · `no http`: other bytes ·
-    `hang up`: closes · `cut`: half an answer · `silent`: none · `another`: the answer to another question.
+    `unauthorized`, `broken`: HTTP errors · `html`: a page · `not json`, `not mcp`: bodies of no sense · `no http`: other
+    bytes · `hang up`: closes · `cut`: half an answer · `silent`: none · `another`: the answer to another question.
     """
 
     def __init__(self, fault: str = "", where: str = "tools/call") -> None:

@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> str:
 def test_there_is_something_to_run() -> None:
     """The pages have code, and the folder has examples."""
     assert len(BLOCKS) >= 9
-    assert len(EXAMPLES) >= 5
+    assert len(EXAMPLES) >= 10
 
 
 @pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS)
@@ -45,7 +45,29 @@ def test_block(block: str) -> None:
     assert run(["-c", block])
 
 
+SAYS = {
+    "approval": ["sent to Ada: Come!", "error: the tool was not called", "sent to Cy: (edited)"],
+    "chat_app": ["> What is my name?", "7 messages are in chat.json", "[Response]"],
+    "extraction": [
+        "so far: {'customer': 'Ada Lovelace', 'items': [{'product': 'lamp'}]}",
+        "1 x chair for Ada Lovelace",
+    ],
+    "fastapi_app": ["200 text/event-stream", "<- 4 degrees and rain"],
+    "mcp_agent": ["-> library__find_books({'since': 1860})", "3 of 3: Ulysses", "cannot be started"],
+    "weather_agent": ["-> get_weather({'city': 'Oslo'})", '<- {"degrees":4', "2 steps"],
+}
+"""What some of them print, among other things."""
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path: Path) -> None:
-    """Each example runs without a key and prints something."""
-    assert run([str(path)])
+    """Each example runs without a key and prints something: that it did what it is there to show."""
+    printed = run([str(path)])
+    assert printed
+    for words in SAYS.get(path.stem, []):
+        assert words in printed
+
+
+def test_nothing_of_the_list_is_missing() -> None:
+    """The examples above are there."""
+    assert SAYS.keys() <= {path.stem for path in EXAMPLES}

@@ -102,9 +102,7 @@ async def test_servers_of_one_name(http: dict[str, HTTPServer]) -> None:
     def script(request: Any) -> Any:
         names[:] = [tool.name for tool in request.asked.tools]
         adding = [name for name in names if "__add" in name]
-        return (
-            DONE if len(request.asked.messages) > 1 else calls(*(call(name, id=name, a=1, b=1) for name in adding))
-        )
+        return DONE if len(request.asked.messages) > 1 else calls(*(call(name, id=name, a=1, b=1) for name in adding))
 
     tools = [target if isinstance(target, MCP) else MCP(target) for target in targets]
     async with nothing_left(), serving(script) as (_, client):
@@ -150,7 +148,7 @@ async def test_breaking_off_reaches_every_server(how: str) -> None:
                     await stream.aclose()
                 else:
                     task.cancel()
-                with pytest.raises(BaseException) as caught:  # noqa: PT011 - said below
+                with pytest.raises(BaseException) as caught:
                     await task
                 assert not isinstance(caught.value, BaseExceptionGroup)
                 assert running_tools() == []

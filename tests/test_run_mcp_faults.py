@@ -28,6 +28,7 @@ from asyncllm import (
     ServerError,
     StreamError,
     ToolError,
+    ToolResult,
 )
 from asyncllm.testing import Answer, Script
 
@@ -163,13 +164,14 @@ async def test_cancelled_while_it_connects() -> None:
         ("no http", "may or may not"),
         ("hang up", "may or may not"),
         ("cut", "may or may not"),
-        ("silent", "longer than 0.4 s"),
-        ("another", ""),
+        ("silent", "longer than 1 s"),
+        ("another", "longer than 1 s"),
     ],
 )
 async def test_a_call_that_goes_wrong_over_http(fault: str, told: str) -> None:
     """The call is an error result, it was sent once, calls beside it are whole, and the next step calls the server again."""
     faulty, good = Faulty(fault), MCP(in_memory()[0], name="good")
+    limit = 1 if told.startswith("longer") else PATIENCE
     asked = [call("faulty__echo", id="a"), call("good__add", id="b", a=1, b=1)]
 
     async def mend() -> str:
@@ -180,7 +182,7 @@ async def test_a_call_that_goes_wrong_over_http(fault: str, told: str) -> None:
     async with nothing_left(), faulty.running(), serving(beside(script)) as (_, client):
         async with a_run_in_the_middle(client, good):
             tools = [MCP(faulty.url), good, mend]
-            told_of = results(await events_of(client.run("mine", tools=tools, tool_timeout=0.4)))
+            told_of = results(await events_of(client.run("mine", tools=tools, tool_timeout=limit)))
     first, second, _, last = told_of
     assert first.is_error
     assert first.text
@@ -192,26 +194,24 @@ async def test_a_call_that_goes_wrong_over_http(fault: str, told: str) -> None:
 
 @pytest.mark.parametrize("name", ["die", "hang"])
 async def test_a_child_process_that_dies_or_hangs(name: str) -> None:
-    """An error result, that the call may have been carried out where that is so; other sessions live; the next call of it has a
-    new process, or the same one where it only hung."""
+    """An error result, that the call may have been carried out where that is so; other sessions live; the next call of it has
+    a new process, or the same one where it only hung."""
     asked = [call("plain__pid", id="p"), call("good__add", id="b", a=1, b=1)]
     again = [call("plain__pid", id="q"), call("good__add", id="d", a=2, b=2)]
     good = MCP(in_memory()[0], name="good")
     script = [calls(*asked), calls(call(f"plain__{name}", id="x")), calls(*again), DONE]
     async with nothing_left(), serving(beside(script)) as (_, client):
         async with a_run_in_the_middle(client, good):
-            stream = client.run("mine", tools=[plain(), good], tool_timeout=0.4 if name == "hang" else 30)
+            stream = client.run("mine", tools=[plain(), good], tool_timeout=1 if name == "hang" else PATIENCE)
             told = {result.id: result for result in results(await events_of(stream))}
     assert told["x"].is_error
-    assert ("may or may not" if name == "die" else "0.4 s") in told["x"].text
+    assert ("may or may not" if name == "die" else "longer than 1 s") in told["x"].text
     assert (told["b"].text, told["d"].text) == ("2", "4")
     assert (told["p"].text == told["q"].text) is (name == "hang")
 
 
-@pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")  # of the mcp package's SSE server, stopped at work
-@pytest.mark.parametrize("kind", ["mcp", "sse"])
-async def test_a_server_that_is_stopped_and_started_in_a_run(kind: str) -> None:
-    """Stopped in the middle of a call, it answers nothing more; the call after its restart works again."""
+async def stopped_and_started(kind: str) -> dict[str, ToolResult]:
+    """The results of a run whose server is stopped, and started again on the same port."""
     first, second = HTTPServer(kind), HTTPServer(kind)
     first.start()
     second.port = first.port
@@ -237,13 +237,20 @@ async def test_a_server_that_is_stopped_and_started_in_a_run(kind: str) -> None:
     try:
         async with nothing_left(), serving(script) as (_, client):
             events = await events_of(client.run("Hi", tools=[MCP(first.url, start_timeout=5), stop, restart]))
-            told = {result.id: result for result in results(events)}
             await asyncio.to_thread(second.stop)
     finally:
         for http in started:
             http.stop()
-        del first, second, stop, restart, started, http
-        gc.collect()
+    return {result.id: result for result in results(events)}
+
+
+# the SSE server of the mcp package, stopped while it works, leaves its own streams open
+@pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning")
+@pytest.mark.parametrize("kind", ["mcp", "sse"])
+async def test_a_server_that_is_stopped_and_started_in_a_run(kind: str) -> None:
+    """Stopped in the middle of a call, it answers nothing more; the call after its restart works again."""
+    told = await stopped_and_started(kind)
+    gc.collect()
     assert told["a"].is_error
     assert told["down"].is_error
     assert "not made" in told["down"].text

@@ -39,9 +39,7 @@ def answer(request: ReceivedRequest) -> Answer:
         return Answer.text("That is all there is to say.")
     wanted = {"look": {"n": 1}, "count": {"n": 1}, "memory__add": {"a": 1, "b": 2}, "memory__steps": {}}
     wanted |= {"http__add": {"a": 1, "b": 2}, "plain__echo": {"text": "hi"}, "memory__refuse": {}, "plain__hang": {}}
-    return Answer(
-        [call(name, f"c{said}_{at}", **wanted[name]) for at, name in enumerate(names) if name in wanted]
-    )
+    return Answer([call(name, f"c{said}_{at}", **wanted[name]) for at, name in enumerate(names) if name in wanted])
 
 
 async def one_run(client: Client, tools: list[object], chance: random.Random) -> str:

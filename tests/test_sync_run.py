@@ -154,7 +154,7 @@ async def test_inside_a_running_loop() -> None:
 
 @pytest.mark.req("seed-E1", "seed-F2")
 def test_mcp_servers() -> None:
-    """A child process and a server in memory: connected in the client's thread, for a run or for all of them, and then gone."""
+    """A child process and a server in memory: connected in the client's thread, for one run or for all, and then gone."""
     before = processes() if LINUX else set()
 
     def script(request: Any) -> Answer:
@@ -192,6 +192,10 @@ def test_errors_are_raised_where_they_would_be() -> None:
         assert server.requests == []
         with pytest.raises(EOFError, match="no terminal"):
             client.run("Hi", tools=[weather], approve=approve).reply()
+        with pytest.raises(EOFError, match="no terminal"):
+            list(client.run("Hi", tools=[weather], approve=approve))
+        with pytest.raises(ZeroDivisionError):
+            list(client.run("Hi", tools=[weather], stop_when=lambda reply: bool(1 // 0)))
         server.play(calls(call("nap")))
         with pytest.raises(TotalTimeout) as caught:
             client.run("Hi", tools=[nap], timeout=0.3).reply()
@@ -201,6 +205,27 @@ def test_errors_are_raised_where_they_would_be() -> None:
         server.play(Answer.error(status=401))
         with pytest.raises(AuthenticationError):
             next(client.run("Hi", tools=[weather]))
+
+
+def test_leaving_the_program() -> None:
+    """`approve` that exits, or broken off by Ctrl-C, does so where the run is read; a tool that exits is an error result."""
+
+    def leave() -> str:
+        raise SystemExit(2)
+
+    with serve_in_thread([calls(call("leave")), DONE]) as server, client_of(server) as client:
+        (result,) = results(client.run("Hi", tools=[leave]))
+        assert (result.text, result.is_error) == ("SystemExit: 2", True)
+        for wish in (SystemExit("bye"), KeyboardInterrupt()):
+
+            def approve(asked: ToolCall, wish: BaseException = wish) -> bool:
+                raise wish
+
+            server.play(calls(call("leave")))
+            with pytest.raises(type(wish)):
+                list(client.run("Hi", tools=[leave], approve=approve))
+        server.play(DONE)
+        assert client.complete("Hi").text == DONE.events[0]
 
 
 def test_closing_in_the_middle_of_a_call() -> None:

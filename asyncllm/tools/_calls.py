@@ -71,6 +71,9 @@ class Calls:
                 if batch:
                     return batch
                 await self._news.wait()
+        except _Quit as quit:
+            await self.cancel()
+            raise quit.reason from None
         except BaseException:
             await self.cancel()
             raise
@@ -107,7 +110,10 @@ class Calls:
         arguments = call.arguments
         if self._approve is not None:
             async with self._asking:
-                decision = await ask(self._approve, call)
+                try:
+                    decision = await ask(self._approve, call)
+                except (KeyboardInterrupt, SystemExit) as reason:
+                    raise _Quit(reason) from None
             if isinstance(decision, Deny):
                 raise ToolError(f"the tool was not called: {decision.reason}")
             if decision.arguments is not None:
@@ -136,7 +142,7 @@ class Calls:
             if task is None or task.cancelling():
                 raise
             raise ToolError("the tool was cancelled from within") from None
-        except Exception as error:  # noqa: BLE001  # whatever it is, the model is told
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever it is, the model is told
             leaf = unwrap(error)
             if isinstance(leaf, ToolError):
                 raise leaf from None
@@ -148,6 +154,13 @@ class Calls:
             raise ToolError(sendable(text[:SHOWN])) from None
         finally:
             running = False
+
+
+class _Quit(Exception):
+    """Whoever was asked wants to leave the program. A task that raised that itself would end the event loop in its middle."""
+
+    def __init__(self, reason: BaseException) -> None:
+        self.reason = reason
 
 
 def _seen(task: asyncio.Task[ToolResult]) -> None:
