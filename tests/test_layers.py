@@ -193,7 +193,6 @@ HEAVY = {
     "starlette",
     "boto3",
     "google",
-    "mcp",
 }
 
 

@@ -149,6 +149,20 @@ async def test_cancelled_while_it_connects() -> None:
         assert server.requests == []
 
 
+async def test_cancelled_while_a_failed_start_is_cleared_away() -> None:
+    """A child that closed its output and stays: the run is cancelled just as it is given a moment to go. It is killed."""
+    code = "import os, time; os.close(1); time.sleep(600)"
+    async with nothing_left(), serving(DONE) as (_, client):
+        server = MCP([sys.executable, "-S", "-c", code])
+        task = asyncio.create_task(client.run("Hi", tools=[server]).reply())
+        while not server._sessions or not server._sessions[0]._ended.done():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 # ---- in the run
 
 

@@ -166,10 +166,12 @@ class Session:
             raise spawn_error(error, target) from error
 
     async def _stop_process(self, process: ServerProcess) -> None:
-        if not self._ready.done():
-            await process.exited(LAST_WORDS)  # where it ended: to tell why, its exit code is needed
-        # whoever waits for it to start has waited long enough
-        await process.stop(LEAVE if self._patient and not self._hurried else 0)
+        try:
+            if not self._ready.done():
+                await process.exited(LAST_WORDS)  # where it ended: to tell why, its exit code is needed
+        finally:  # also where it was cancelled just now
+            # whoever waits for it to start has waited long enough
+            await process.stop(LEAVE if self._patient and not self._hurried else 0)
 
     async def _heard(self, message: object) -> None:
         if isinstance(message, types.ToolListChangedNotification):
