@@ -323,7 +323,8 @@ class Client:
             return self._asked(options, plan.within, earlier=earlier)
 
         kept = Kept()
-        prompting = Prompting(self._run(backend_for(0), input, output, options, kept), plan, backend_for)
+        run = self._run(backend_for(0), input, output, options, kept)
+        prompting = Prompting(run, plan, backend_for, self._known)
         try:
             return await prompting.result()
         finally:

@@ -28,11 +28,10 @@ from .events import (
     ToolCall,
     ToolResult,
 )
+from .events._fold import CHARACTERS_PER_TOKEN
 
 VERSION = 1
 """Of the JSON form. Readers refuse a newer one."""
-
-CHARACTERS_PER_TOKEN = 4
 
 MEDIUM_TOKENS = 1000
 """What an image, a sound or a document is counted as; the providers' own numbers go from 85 to several thousand."""

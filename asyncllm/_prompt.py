@@ -61,16 +61,24 @@ RAISED = (
 
 
 class Prompting:
-    """One prompt under way. `run` is its first attempt; `backend_for` makes the backend of another, given how many failed.
+    """One prompt under way. `run` is its first attempt; `backend_for` makes the backend of another, given how many failed,
+    and `known` makes another known to the client, which may be closed.
 
     An attempt that broke is gone on with, not begun anew: from the conversation so far without the turn that broke. So no tool
     is run twice. Tries count anew after each step that came through.
     """
 
-    def __init__(self, run: Run[Any], options: PromptOptions, backend_for: Callable[[int], Backend]) -> None:
+    def __init__(
+        self,
+        run: Run[Any],
+        options: PromptOptions,
+        backend_for: Callable[[int], Backend],
+        known: Callable[[Run[Any]], Run[Any]],
+    ) -> None:
         self._first = run
         self._options = options
         self._backend_for = backend_for
+        self._known = known
         self._request = run._request
         self._run_options = run._options
         self._began = 0.0
@@ -148,7 +156,7 @@ class Prompting:
         first, request = self._first, self._request
         # a forced call is for the first step
         choice = request.tool_choice if not self._steps or request.tool_choice == "none" else None
-        return Run(
+        run = Run(
             self._backend_for(self._failures),
             replace(request, messages=tuple(kept), timeout=replace(request.timeout, total=left), tool_choice=choice),
             first._toolbox,
@@ -156,6 +164,7 @@ class Prompting:
             output=first._output,
             notes=() if self._steps else first._notes,
         )
+        return self._known(run)
 
     def _watched(self) -> RunOptions:
         """The options of the run for the next attempt: what is left of the steps, and predicates that see all attempts."""

@@ -16,6 +16,7 @@ from typing import Any, Self
 from msgspec import Struct
 
 from ..events import Finish, Image, LLMError, Retrying, StreamError, StreamEvent, redact
+from ..events._fold import CHARACTERS_PER_TOKEN
 from ..protocols import Request
 from ._backend import Backend, EventSource
 
@@ -38,9 +39,6 @@ KEY_BEGINNING = 50
 
 DEPTH = 40
 """Objects in objects that are looked into."""
-
-CHARACTERS_PER_TOKEN = 4
-"""The rule of thumb behind the estimate."""
 
 _APART = ("model", "messages", "system", "tools", "extra_headers")
 """Fields of a request that are no options, or must not be in a file."""

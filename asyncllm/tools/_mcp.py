@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self
 
 from ..events import ConnectionFailedError, InvalidRequestError, LLMError
 from ..protocols import Tool
-from ._mcp_stdio import outlast
 from ._mcp_target import TransportName, target_of
 from ._names import wire_names
+from ._tasks import outlast
 from ._tool import Content, Report, RunnableTool, ToolError
 
 if TYPE_CHECKING:

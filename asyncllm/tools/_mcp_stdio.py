@@ -14,9 +14,10 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Self, cast
 
 from ..events import ProtocolError, redact
+from ._tasks import outlast
 
 logger = logging.getLogger("asyncllm.mcp")
 """At DEBUG, what servers write to their standard error."""
@@ -40,18 +41,6 @@ LAST_WORDS = 0.2
 """Seconds after the end of the process within which its pipe brings what it had still written."""
 
 _POLL = 0.01
-
-
-async def outlast(task: asyncio.Future[Any]) -> None:
-    """Waits until `task` is done, whatever happens; where it was cancelled meanwhile, raises that afterwards."""
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
 
 
 class ServerProcess(asyncio.SubprocessProtocol):

@@ -13,8 +13,8 @@ from ..events import InvalidRequestError
 from ..events._errors import unwrap
 from ..protocols import Tool
 from ..protocols.openai_chat import tool_from_dict
-from ._mcp_stdio import outlast
 from ._names import unique_name
+from ._tasks import outlast
 from ._tool import Content, Report, RunnableTool, Toolset
 
 ToolLike = Callable[..., object] | RunnableTool | Toolset | Tool | Mapping[str, object]
