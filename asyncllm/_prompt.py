@@ -156,7 +156,7 @@ class Prompting:
         first, request = self._first, self._request
         # a forced call is for the first step
         choice = request.tool_choice if not self._steps or request.tool_choice == "none" else None
-        run = Run(
+        run: Run[Any] = Run(
             self._backend_for(self._failures),
             replace(request, messages=tuple(kept), timeout=replace(request.timeout, total=left), tool_choice=choice),
             first._toolbox,
