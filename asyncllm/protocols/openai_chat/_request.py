@@ -92,9 +92,11 @@ def _messages(request: Request, quirks: ChatQuirks, provider: str, warnings: lis
         if message.role == "tool":
             out += _results(message, where, seen)
             continue
-        out += _shown(seen)
+        if seen:
+            out += _shown(seen)
         out += _message(message, quirks, provider, where, warnings)
-    out += _shown(seen)
+    if seen:
+        out += _shown(seen)
     if not out:
         raise InvalidRequestError("there is nothing to send: no messages")
     if request.output is not None and quirks.output != "json_schema":
@@ -135,9 +137,8 @@ def _results(message: Message, where: str, seen: list[dict[str, Any]]) -> Iterat
 
 def _shown(seen: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The images of results, after them, as a message of the user's."""
-    if seen:
-        yield {"role": "user", "content": seen.copy()}
-        seen.clear()
+    yield {"role": "user", "content": seen.copy()}
+    seen.clear()
 
 
 def _assistant(message: Message, quirks: ChatQuirks, provider: str, where: str, warnings: list[str]) -> dict[str, Any]:
