@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
-from asyncllm import Client, StreamEvent, ToolCall, ToolResult, check_order
+from asyncllm import Client, LLMError, Reply, Run, StreamEvent, ToolCall, ToolResult, check_order
 from asyncllm.testing import Answer, Script, Server
 
 DONE = Answer.text("It is 21 degrees.")
@@ -44,3 +45,28 @@ def results(events: Iterable[StreamEvent]) -> list[ToolResult]:
 def running_tools() -> list[asyncio.Task[Any]]:
     """The tasks of calls that are not over."""
     return [task for task in asyncio.all_tasks() if task.get_name().startswith("tool ")]
+
+
+async def broken_off(stream: Run[Any], how: str, chance: random.Random, *, within: int) -> Reply[object] | None:
+    """Ends a run: "close" after some events, "cancel" or "drop" after some turns of the loop (at most `within`), or, for any
+    other word, by reading it, to its end or to whatever limit it has; that alone gives a reply, or None for an error."""
+    if how == "close":
+        left = chance.randrange(20)
+        async with stream:
+            async for _ in stream:
+                left -= 1
+                if left < 0:
+                    break
+    elif how in ("cancel", "drop"):
+        task = asyncio.create_task(stream.reply())
+        for _ in range(chance.randrange(within)):
+            await asyncio.sleep(0)
+        task.cancel()
+        if how == "cancel":
+            await asyncio.wait([task])
+    else:
+        try:
+            return await stream.reply()
+        except LLMError:
+            assert how == "limit"
+    return None

@@ -8,7 +8,20 @@ import pytest
 from _runs import DONE, call, calls, events_of, results
 from msgspec import Struct
 
-from asyncllm import Client, Image, InvalidOutputError, Message, Retrying, Stopped, Text, Tool, ToolCall, ToolResult
+from asyncllm import (
+    Client,
+    Deny,
+    Image,
+    InvalidOutputError,
+    Message,
+    Retrying,
+    Stopped,
+    Text,
+    Tool,
+    ToolCall,
+    ToolError,
+    ToolResult,
+)
 from asyncllm.testing import Answer, Server
 
 WIRES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -152,3 +165,25 @@ async def test_the_end_at_max_steps_goes_on_anywhere(wire: str) -> None:
         reply = await client.run("Weather?", tools=[weather], max_steps=1).reply()
         again = await client.complete([*reply.messages, Message("user", "So?")])
         assert again.text == "It is 21 degrees."
+
+
+@each_wire
+@pytest.mark.req("seed-E3", "A1")
+async def test_half_a_character_is_no_reason_to_stop(wire: str) -> None:
+    """A user, a tool or whoever is asked says what UTF-8 cannot: it is replaced in the request, and the run goes on."""
+    half = "x\udcffy"
+
+    def say() -> str:
+        raise ToolError(half)
+
+    async def deny(call: ToolCall) -> Deny:
+        return Deny(half)
+
+    for approve in (None, deny):
+        async with Server([calls(call("say", id="call_a")), DONE]) as server, client_for(wire, server) as client:
+            reply = await client.run(half, tools=[say], approve=approve).reply()
+            assert reply.text == "It is 21 degrees."
+            asked = server.requests[1].asked.messages
+        assert asked[0].text == "x\ufffdy"
+        (told,) = [part.text for message in asked for part in message.parts if isinstance(part, ToolResult)]
+        assert "x\ufffdy" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeVar
 
 from ..events import CharacterJoiner, LLMError, RawEvent, StreamEvent, ToolCall, ToolCallDelta
@@ -68,7 +69,7 @@ class Block(Generic[Turn]):
         """The stream broke inside the block: nothing of it may be sent back as if it were whole."""
 
 
-class CallBlock(Block[Turn]):
+class CallBlock(Block[Turn], ABC):
     """A call: of a tool of the caller's, said in deltas, or of one that the provider runs itself, said whole."""
 
     __slots__ = ("characters", "executed", "fragments", "id", "index", "name")
@@ -109,13 +110,13 @@ class CallBlock(Block[Turn]):
             events.append(ToolCall(self.id, self.name, None, "".join(self.fragments), CUT))
 
     @staticmethod
+    @abstractmethod
     def written(arguments: object) -> str:
         """Arguments that came as an object, as this wire's models write them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def whole(self, raw: str, *, empty: str | None = None) -> ToolCall:
         """The call with these arguments; `empty` says what is wrong where there are none."""
-        raise NotImplementedError
 
 
 class BlockDecoder(WireDecoder, Generic[Turn]):

@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from ..events import InvalidRequestError
+from ._json import to_json
 from ._request import Tool
+
+_encode = msgspec.json.Encoder().encode
+
+
+def written(body: object) -> bytes:
+    """The JSON of a body. Half a character, which users, tools and other servers do send, becomes U+FFFD."""
+    try:
+        return _encode(body)
+    except UnicodeEncodeError:
+        return to_json(msgspec.to_builtins(body)).encode()
 
 
 def merge(body: dict[str, Any], extra: Mapping[str, object], *, joined: Collection[str] = ()) -> None:

@@ -9,10 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from ...events import InvalidRequestError
-from .._body import distinct_names, merge
+from .._body import distinct_names, merge, written
 from .._codec import Encoded
 from .._history import schema_prompt
 from .._reasoning import budget_of, effort_of
@@ -28,8 +26,6 @@ NO_SAMPLING_SINCE = "2026-10-21"
 
 _UNCACHED = frozenset({"thinking", "redacted_thinking"})
 """Blocks that cannot carry a cache mark."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 def encode_request(request: Request, quirks: MessagesQuirks, provider: str) -> Encoded:
@@ -57,7 +53,7 @@ def encode_request(request: Request, quirks: MessagesQuirks, provider: str) -> E
     headers = {"anthropic-version": quirks.version}
     if betas := list(dict.fromkeys([*quirks.betas, *said.betas])):
         headers["anthropic-beta"] = ",".join(betas)
-    return Encoded("/messages", _encode(body), headers, tuple(said.warnings))
+    return Encoded("/messages", written(body), headers, tuple(said.warnings))
 
 
 def _max_tokens(request: Request, quirks: MessagesQuirks) -> int:

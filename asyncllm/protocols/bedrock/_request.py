@@ -8,10 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import msgspec
-
 from ...events import InvalidRequestError
-from .._body import distinct_names, merge
+from .._body import distinct_names, merge, written
 from .._codec import Encoded
 from .._history import schema_prompt
 from .._json import to_json
@@ -23,8 +21,6 @@ from ._thinking import fit_budget, style_of, thinking_fields
 ACCEPT = "application/vnd.amazon.eventstream"
 
 _RESERVED = re.compile(r"[^A-Za-z0-9\-._~]")
-
-_encode = msgspec.json.Encoder().encode
 
 
 def encode_request(request: Request, quirks: BedrockQuirks, provider: str) -> Encoded:
@@ -49,7 +45,7 @@ def encode_request(request: Request, quirks: BedrockQuirks, provider: str) -> En
     if request.cache is not None:
         _cache(request, body)
     merge(body, request.extra_body)
-    return Encoded(path_of(request.model), _encode(body), {"accept": ACCEPT}, tuple(warnings))
+    return Encoded(path_of(request.model), written(body), {"accept": ACCEPT}, tuple(warnings))
 
 
 def path_of(model: str) -> str:

@@ -9,10 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from ...events import InvalidRequestError
-from .._body import distinct_names, merge
+from .._body import distinct_names, merge, written
 from .._codec import Encoded
 from .._history import schema_prompt
 from .._reasoning import budget_of, effort_of
@@ -46,8 +44,6 @@ _GENERATION = frozenset(
 )
 """Fields of generationConfig, which `extra_body` may name without it."""
 
-_encode = msgspec.json.Encoder().encode
-
 
 def encode_request(request: Request, quirks: GeminiQuirks, provider: str) -> Encoded:
     """Raises :class:`InvalidRequestError` for what cannot be said; what can be left out harmlessly becomes a warning."""
@@ -70,7 +66,7 @@ def encode_request(request: Request, quirks: GeminiQuirks, provider: str) -> Enc
     merge(body, _grouped(request.extra_body), joined=("tools",))
     if (body.get("generationConfig") or {}).get("candidateCount", 1) not in (None, 1):
         warnings.append("candidateCount > 1: only the first becomes events; the others are raw events (raw=True)")
-    return Encoded(_path(request.model, quirks), _encode(body), warnings=tuple(warnings))
+    return Encoded(_path(request.model, quirks), written(body), warnings=tuple(warnings))
 
 
 def _path(model: str, quirks: GeminiQuirks) -> str:

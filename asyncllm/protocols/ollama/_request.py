@@ -10,10 +10,8 @@ import binascii
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from ...events import Image, InvalidRequestError, Message, Reasoning, Text, ToolCall, ToolResult
-from .._body import distinct_names, merge
+from .._body import distinct_names, merge, written
 from .._codec import Encoded
 from .._history import executed_elsewhere, own
 from .._reasoning import effort_of
@@ -31,8 +29,6 @@ LEVELS: dict[ReasoningEffort, str | bool] = {
     "xhigh": "high",
     "max": "high",
 }
-
-_encode = msgspec.json.Encoder().encode
 
 
 def encode_request(request: Request, quirks: OllamaQuirks, provider: str) -> Encoded:
@@ -53,7 +49,7 @@ def encode_request(request: Request, quirks: OllamaQuirks, provider: str) -> Enc
     if options := _options(request):
         body["options"] = options
     merge(body, request.extra_body)
-    return Encoded(PATH, _encode(body), warnings=tuple(warnings))
+    return Encoded(PATH, written(body), warnings=tuple(warnings))
 
 
 def _options(request: Request) -> dict[str, Any]:

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from ...events import (
     Audio,
     File,
@@ -24,7 +22,7 @@ from ...events import (
     ToolCall,
     ToolResult,
 )
-from .._body import distinct_names, merge
+from .._body import distinct_names, merge, written
 from .._codec import Encoded
 from .._history import schema_prompt
 from .._reasoning import effort_of
@@ -32,8 +30,6 @@ from .._request import Request, Tool
 from ._quirks import ChatQuirks
 
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-
-_encode = msgspec.json.Encoder().encode
 
 
 def encode_request(request: Request, quirks: ChatQuirks, provider: str) -> Encoded:
@@ -70,7 +66,7 @@ def encode_request(request: Request, quirks: ChatQuirks, provider: str) -> Encod
         body.pop(quirks.max_tokens if quirks.max_tokens not in request.extra_body else _other(quirks.max_tokens))
     if isinstance(body.get("n"), int) and body["n"] > 1:
         warnings.append("n > 1: only the first choice becomes events; the others are raw events (raw=True)")
-    return Encoded("/chat/completions", _encode(body), warnings=tuple(warnings))
+    return Encoded("/chat/completions", written(body), warnings=tuple(warnings))
 
 
 def _other(name: str) -> str:
@@ -185,7 +181,7 @@ def _echo(part: Reasoning, provider: str, out: dict[str, Any]) -> None:
 def _call(part: ToolCall, provider: str) -> dict[str, Any]:
     arguments = part.raw_arguments or "{}"
     if part.arguments is not None and not part.raw_arguments:
-        arguments = _encode(part.arguments).decode()
+        arguments = written(part.arguments).decode()
     elif part.invalid is not None:
         arguments = "{}"  # servers parse the history: what is not JSON would be refused; the result says what was wrong
     call: dict[str, Any] = {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": arguments}}

@@ -8,8 +8,6 @@ import base64
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import msgspec
-
 from ...events import (
     Audio,
     File,
@@ -22,6 +20,7 @@ from ...events import (
     ToolCall,
     ToolResult,
 )
+from .._body import written
 from .._history import executed_elsewhere, own, safe_id
 from .._json import parse_json
 from ._builtin import CALLER_RUNS, image_item
@@ -159,7 +158,7 @@ class _Writer:
             return self._as_it_was({**item, "input": text if isinstance(text, str) else call.raw_arguments})
         arguments = call.raw_arguments or "{}"
         if call.arguments is not None and not call.raw_arguments:
-            arguments = msgspec.json.encode(call.arguments).decode()
+            arguments = written(call.arguments).decode()
         elif call.invalid is not None:
             arguments = "{}"  # what is not JSON would be refused; the result says what was wrong
         return self._as_it_was({**item, "arguments": arguments})

@@ -8,12 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import msgspec
-
 from ...events import InvalidRequestError
-from .._body import distinct_names, merge
+from .._body import distinct_names, merge, written
 from .._codec import Encoded
-from .._json import to_json
 from .._reasoning import effort_of
 from .._request import Request, Tool
 from ._decode import retrieval
@@ -25,8 +22,6 @@ ENCRYPTED = "reasoning.encrypted_content"
 
 _JOINED = ("tools", "include")
 """Lists of the body that `extra_body` adds to: built-in tools stand beside functions."""
-
-_encode = msgspec.json.Encoder().encode
 
 
 def encode_request(request: Request, quirks: ResponsesQuirks, provider: str) -> Encoded:
@@ -52,14 +47,7 @@ def encode_request(request: Request, quirks: ResponsesQuirks, provider: str) -> 
     merge(body, request.extra_body, joined=_JOINED)
     if not items and not any(body.get(name) for name in ("input", "previous_response_id", "conversation", "prompt")):
         raise InvalidRequestError("there is nothing to send: no messages")
-    return Encoded("/responses", _written(body), warnings=tuple(warnings))
-
-
-def _written(body: dict[str, Any]) -> bytes:
-    try:
-        return _encode(body)
-    except UnicodeEncodeError:  # half a character, from a user or from another server
-        return to_json(body).encode()
+    return Encoded("/responses", written(body), warnings=tuple(warnings))
 
 
 def is_stored(request: Request, quirks: ResponsesQuirks) -> bool:
