@@ -14,7 +14,7 @@ from ._map import Map
 from ._output import OutputSpec
 from ._stream import Stream
 from .backends import Backend, Failover, Retry, RetryPolicy, Settings, Timed, TokenProvider, make_backend
-from .events import IncompleteStreamError, Input, InvalidRequestError, Reply
+from .events import IncompleteStreamError, Input, InvalidRequestError, Reply, Session
 from .protocols import Request
 
 if TYPE_CHECKING:
@@ -101,7 +101,6 @@ class Client:
                     f"http_client: {kind} is neither an httpx2.AsyncClient nor an SDK's client (AsyncOpenAI, genai.Client)"
                 )
         self._defaults = CallOptions(**{name: options.pop(name) for name in list(options) if name in NAMES})  # type: ignore[typeddict-item]
-        self._check(self._defaults)
         settings = Settings(
             http=self._http,
             sdk_client=sdk_client,
@@ -123,15 +122,15 @@ class Client:
         self._targets = [self._target(spec, settings) for spec in specs]
         self.model = self._targets[0][1]
         self._backend = self._backend_with(policy)
+        self._check(self._defaults)
 
-    @staticmethod
-    def _check(defaults: CallOptions) -> None:
+    def _check(self, defaults: CallOptions) -> None:
         """Wrong defaults are told here, not at the first call."""
         if tools := defaults.get("tools"):
             from .tools import Toolbox
 
             Toolbox(tools)
-        request_from("", "check", {**defaults, "tools": ()})
+        self._request("check", None, {"tools": ()})
 
     @staticmethod
     def _target(spec: str | Backend, settings: Settings) -> tuple[Backend, str]:
@@ -203,7 +202,22 @@ class Client:
 
     def _request(self, input: Input, output: Any, options: Mapping[str, Any]) -> tuple[Request, OutputSpec | None]:
         merged = CallOptions(**{**self._defaults, **options, **({"output": output} if output is not None else {})})  # type: ignore[typeddict-item]
+        input, merged["session"] = self._going_on(input, merged.get("session"))
         return request_from(self.model, input, merged)
+
+    def _going_on(self, input: Input, session: object) -> tuple[Input, Session | None]:
+        """The conversation that goes on, and where an agent keeps it."""
+        if session is None:
+            return input, getattr(input, "session", None)  # of a Conversation
+        if isinstance(session, bytes):
+            from ._conversation import Conversation
+
+            before = Conversation.from_json(session)
+            return [*before, *messages_from(input)], before.session
+        known = [backend.name for backend, _ in self._targets]
+        if isinstance(session, Session) and session.backend not in known:
+            raise InvalidRequestError(f"this session is one of {session.backend}, not of {' or '.join(known)}")
+        return input, session  # type: ignore[return-value]  # what it is is checked with the other options
 
     def _whole(self, backend: Backend, request: Request, spec: OutputSpec | None) -> Stream[Any]:
         """For who wants the whole answer: one that is not what `output=` asks for may be mended, as in a run."""
@@ -308,14 +322,11 @@ class Client:
 
         `timeout.total` limits all of it. What else there is: :class:`OptionsOfPrompt`.
         """
-        from ._conversation import Conversation
         from ._prompt import Prompting
         from ._prompt_options import MAX_TOKENS, take_prompt_options
         from .tools import Kept
 
         plan = take_prompt_options(options, retry=self._retry, log_dir=self._log_dir)
-        if (session := options.pop("session", None)) is not None:
-            input = [*Conversation.from_json(session), *messages_from(input)]
         if "max_tokens" not in self._defaults:
             options.setdefault("max_tokens", MAX_TOKENS)
 

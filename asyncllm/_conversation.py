@@ -24,6 +24,7 @@ from .events import (
     Part,
     Reasoning,
     Reply,
+    Session,
     Text,
     ToolCall,
     ToolResult,
@@ -54,13 +55,15 @@ class Conversation(Sequence[Message]):
     that the next call works whatever happened to the last one. It is nobody's but yours: no call changes it.
     """
 
-    __slots__ = ("_messages", "_settled")
+    __slots__ = ("_messages", "_settled", "session")
 
     def __init__(self, messages: Input = (), *, system: str | None = None) -> None:
         self._messages: list[Message] = [] if system is None else [Message("system", system)]
         if isinstance(messages, Message | str) or len(messages):
             self._messages += messages_from(messages)
         self._settled = 0  # what is before this was mended, and nothing that is appended has to do with it
+        self.session: Session | None = None
+        """Of the reply that was appended last: where a coding agent keeps the conversation, to go on with it elsewhere."""
 
     # ---- the sequence
 
@@ -115,6 +118,8 @@ class Conversation(Sequence[Message]):
         if any(isinstance(part, ToolResult) and part.id not in called for message in new for part in message.parts):
             self._settled = 0  # a result that comes late: its call may be anywhere
         self._mend(new, interrupted=interrupted)
+        if isinstance(said, Reply) and said.session is not None:
+            self.session = said.session
 
     def _added_by(self, reply: Reply[Any]) -> list[Message]:
         """What `reply.messages` has beyond this conversation. It may have been asked with another form of it, a trimmed one
@@ -148,7 +153,7 @@ class Conversation(Sequence[Message]):
     def fork(self) -> Conversation:
         """A copy that goes its own way. The messages themselves are shared: they never change."""
         copy = Conversation()
-        copy._messages, copy._settled = self._messages.copy(), self._settled
+        copy._messages, copy._settled, copy.session = self._messages.copy(), self._settled, self.session
         return copy
 
     def trim(
@@ -164,7 +169,8 @@ class Conversation(Sequence[Message]):
         are kept, and counted. So is the last turn, however long it is.
 
         Tokens are estimated: a quarter of the characters, and 1,000 for an image, a sound or a document. `count` gives another
-        number for a message. What providers refuse is mended first, as by :meth:`append`.
+        number for a message. What providers refuse is mended first, as by :meth:`append`. A coding agent's own session has
+        all of it still.
         """
         for name, most in (("max_tokens", max_tokens), ("max_turns", max_turns)):
             if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
@@ -197,8 +203,10 @@ class Conversation(Sequence[Message]):
     def to_json(self) -> bytes:
         """The whole of it as a JSON object: bytes as base64, and what providers want back verbatim, so that it goes on with
         them where it was. Raises :class:`InvalidRequestError` where a message made by hand holds what JSON cannot."""
+        session = {} if self.session is None else {"session": msgspec.to_builtins(self.session)}
         try:
-            data = {"asyncllm": "conversation", "version": VERSION, "messages": msgspec.to_builtins(self._messages)}
+            messages = msgspec.to_builtins(self._messages)
+            data = {"asyncllm": "conversation", "version": VERSION, "messages": messages, **session}
             text = json.dumps(data, ensure_ascii=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequestError(
@@ -213,7 +221,7 @@ class Conversation(Sequence[Message]):
     def from_json(cls, data: bytes | str) -> Conversation:
         """Raises :class:`InvalidRequestError` for anything but what :meth:`to_json` wrote, and for what a newer one wrote."""
         conversation = cls()
-        conversation._messages = _messages_from_json(data)
+        conversation._messages, conversation.session = _read(data)
         return conversation
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -242,7 +250,7 @@ class Conversation(Sequence[Message]):
             raise InvalidRequestError(f"{os.fspath(path)}: {error.message}") from None
 
 
-def _messages_from_json(data: bytes | str) -> list[Message]:
+def _read(data: bytes | str) -> tuple[list[Message], Session | None]:
     try:
         found = json.loads(data)
     except (TypeError, ValueError, RecursionError):
@@ -257,7 +265,8 @@ def _messages_from_json(data: bytes | str) -> list[Message]:
     if isinstance(version, bool) or version != VERSION:
         raise InvalidRequestError("this saved conversation has no version that is known here")
     try:
-        return msgspec.convert(found.get("messages"), list[Message])
+        messages = msgspec.convert(found.get("messages"), list[Message])
+        return messages, msgspec.convert(found.get("session"), Session | None)
     except (msgspec.ValidationError, RecursionError) as error:
         raise InvalidRequestError(f"this saved conversation is damaged: {error}") from None
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 import msgspec
 
 from ._output import OutputSpec
-from .events import Input, InvalidRequestError, Message, Part, ToolResult
+from .events import Input, InvalidRequestError, Message, Part, Session, ToolResult
 from .protocols import CacheTTL, ReasoningEffort, Request, Timeout, Tool
 from .protocols.openai_chat import message_from_dict
 
@@ -35,6 +35,7 @@ class OptionsBesideOutput(TypedDict, total=False):
     extra_body: Mapping[str, object]
     extra_headers: Mapping[str, str]
     timeout: float | Timeout | None
+    session: Session | bytes | None
     raw: bool
     dump_failed: str | os.PathLike[str] | None
 
@@ -211,6 +212,14 @@ def _stop(value: object) -> tuple[str, ...]:
     return tuple(stops)
 
 
+def _session(value: object) -> Session | None:
+    if value is not None and not isinstance(value, Session):
+        raise InvalidRequestError(
+            f"session must be a Session (reply.session), or the bytes of result.session, not {type(value).__name__}"
+        )
+    return value
+
+
 def _as_is(value: object) -> object:
     return value
 
@@ -229,6 +238,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "extra_body": partial(_mapping, "extra_body"),
     "extra_headers": headers_from,
     "timeout": timeout_from,
+    "session": _session,
     "raw": bool,
 }
 """What each option becomes in the Request: checked, and in its one form."""

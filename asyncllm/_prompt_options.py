@@ -29,13 +29,12 @@ OnEvent = Callable[[StreamEvent], object]
 class OptionsOfPrompt(OptionsOfRun, total=False):
     """The options of :meth:`asyncllm.Client.prompt`: those of a run, and these.
 
-    `on_event` is called with each event as it comes: for showing something in the meantime. `session` is that of an earlier
-    :class:`asyncllm.QueryResult`, of this client or of another one, elsewhere: the conversation that this goes on with.
-    `retry` and `log_dir` are those of the client, for this call.
+    `on_event` is called with each event as it comes: for showing something in the meantime. `session` may be that of an
+    earlier :class:`asyncllm.QueryResult`, of this client or of another one, elsewhere: the conversation that this goes on
+    with. `retry` and `log_dir` are those of the client, for this call.
     """
 
     on_event: OnEvent | None
-    session: bytes | None
     retry: int | RetryPolicy
     log_dir: str | os.PathLike[str] | None
 

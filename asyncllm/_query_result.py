@@ -67,7 +67,9 @@ class QueryResult(Struct, Generic[Output], frozen=True, kw_only=True):
     def session(self) -> bytes:
         """The whole conversation, with what providers want back verbatim: `client.prompt(..., session=)` goes on with it, also
         on another machine. It is the JSON of a :class:`asyncllm.Conversation`."""
-        return Conversation(self.stream_result.messages).to_json()
+        conversation = Conversation(self.stream_result.messages)
+        conversation.session = self.stream_result.session
+        return conversation.to_json()
 
     @property
     def transcript(self) -> str:

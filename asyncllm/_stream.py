@@ -23,6 +23,7 @@ from .events import (
     StreamError,
     StreamEvent,
     TextDelta,
+    ToolCall,
     TotalTimeout,
     has_content,
 )
@@ -134,8 +135,11 @@ class Stream(Generic[Output]):
             guard.answering = True
             assert self._source is not None
             self._ask = settled(self._source).__anext__
-        if isinstance(batch[-1], self._LAST):
+        last = batch[-1]
+        if isinstance(last, self._LAST):
             return await self._ended(batch)
+        if isinstance(last, ToolCall) and last.executed:
+            guard.answering = False  # until its tool has done its work, the model has nothing to say
         self._fold.extend(batch)
         return batch
 

@@ -32,6 +32,7 @@ from asyncllm.events import (
     RefusalDelta,
     Retrying,
     ServerError,
+    Session,
     Stopped,
     StopReason,
     StreamError,
@@ -93,6 +94,9 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
         cost=st.none() | st.floats(0, 9),
         estimated=st.booleans(),
         raw=st.none() | objects,
+    ),
+    Session: st.builds(
+        Session, backend=texts, id=texts, cwd=texts, turn=texts, state=data, data=objects, fork=st.booleans()
     ),
     Retrying: st.builds(Retrying, st.integers(1, 9), st.floats(0, 9), errors),
     ToolProgress: st.builds(ToolProgress, texts, texts, st.floats(0, 9), st.none() | st.floats(0, 9), texts),

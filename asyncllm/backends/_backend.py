@@ -11,7 +11,8 @@ from ..protocols import Request
 class EventSource(Protocol):
     """One call under way: an async iterator of batches, each what one wakeup brought, never empty.
 
-    It ends after a Finish or a StreamError and does not raise for a provider's failure. One task iterates.
+    It ends after a Finish or a StreamError and does not raise for a provider's failure. One task iterates. A coding agent
+    makes several steps in one call: a Finish that is not the end is never the last event of its batch.
     """
 
     def __aiter__(self) -> Self: ...

@@ -48,13 +48,15 @@ class Settings(msgspec.Struct, kw_only=True):
 def make_backend(spec: str, settings: Settings) -> tuple[Backend, str]:
     """The backend of "provider/model", and the model. Raises :class:`InvalidRequestError` with what to write instead."""
     provider, slash, model = spec.partition("/")
-    if not slash:
+    special = SPECIAL_BY_NAME.get(provider)
+    optional = special is not None and not special.model_needed
+    if not slash and not optional:
         if settings.base_url is None and settings.sdk_client is None:
             raise InvalidRequestError(f"model {spec!r}: write it as provider/model, for example {_example(spec)!r}")
         provider, model = COMPATIBLE.name, spec
-    if not model:
+    if not model and not optional:
         raise InvalidRequestError(f"model {spec!r} names no model: write it as {provider}/<model>")
-    if (special := SPECIAL_BY_NAME.get(provider)) is not None:
+    if special is not None:
         module, _, function = special.home.partition(":")
         backend: Backend = getattr(import_module(f".{module}", __package__), function)(settings)
         return backend, model

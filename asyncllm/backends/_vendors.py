@@ -363,6 +363,8 @@ class Special(Struct, frozen=True, kw_only=True):
         where: what stands in the place of its address, in words.
         env: variables that may hold its credentials.
         extra: the extra of this package that it needs.
+        program: what must be installed beside this package, and is run.
+        model_needed: whether a model must be named; else there is a default.
     """
 
     name: str
@@ -372,6 +374,8 @@ class Special(Struct, frozen=True, kw_only=True):
     key_needed: bool = False
     extra: str = ""
     aliases: tuple[str, ...] = ()
+    program: str = ""
+    model_needed: bool = True
 
 
 SPECIALS = (
@@ -401,6 +405,38 @@ SPECIALS = (
         env=("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
         extra="bedrock",
         aliases=("amazon-bedrock", "aws-bedrock"),
+    ),
+    Special(
+        name="claude-code",
+        home="agents._claude_code:claude_code_backend",
+        where="Claude Code, a program",
+        env=("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"),
+        program="claude",
+        model_needed=False,
+    ),
+    Special(
+        name="codex",
+        home="agents._codex:codex_backend",
+        where="Codex, a program",
+        env=("OPENAI_API_KEY", "CODEX_API_KEY"),
+        program="codex",
+        model_needed=False,
+    ),
+    Special(
+        name="opencode",
+        home="agents._opencode:opencode_backend",
+        where="opencode, a program",
+        program="opencode",
+        model_needed=False,
+    ),
+    Special(
+        name="antigravity",
+        home="agents._antigravity:antigravity_backend",
+        where="Antigravity, a program",
+        env=("GEMINI_API_KEY",),
+        aliases=("agy",),
+        program="agy",
+        model_needed=False,
     ),
 )
 

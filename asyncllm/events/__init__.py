@@ -44,6 +44,7 @@ from ._messages import (
     ToolCall,
     ToolResult,
 )
+from ._session import Session
 from ._stream import (
     Citation,
     Finish,
@@ -109,6 +110,7 @@ __all__ = [
     "Retrying",
     "Role",
     "ServerError",
+    "Session",
     "StopReason",
     "Stopped",
     "StreamError",

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from ._errors import InvalidOutputError
 from ._messages import Audio, File, Image, Message, Part, ProviderState, Reasoning, Text, ToolCall, ToolResult
+from ._session import Session
 from ._stream import (
     Citation,
     Finish,
@@ -43,6 +44,8 @@ class Reply(Struct, Generic[Output], frozen=True, kw_only=True):
     Of a run with tools, `steps` is the number of answers of the model, `usage` that of all of them, `messages` has every
     turn and result, and the rest is of the last step. `stopped` says why it went no further though the model was not done;
     running `messages` goes on.
+
+    `session` is where a coding agent keeps the conversation. Its own steps and tools are told like those of a run.
     """
 
     text: str = ""
@@ -63,6 +66,7 @@ class Reply(Struct, Generic[Output], frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     steps: int = 0
     stopped: StopReason | None = None
+    session: Session | None = None
 
     @property
     def complete(self) -> bool:
@@ -92,6 +96,7 @@ class Fold:
         "_refusal",
         "_results",
         "_run",
+        "_session",
         "_start",
         "_state",
         "_steps",
@@ -118,6 +123,7 @@ class Fold:
         self._start: StreamStart | None = None
         self._steps = 0
         self._stopped: StopReason | None = None
+        self._session: Session | None = None
 
     @property
     def over(self) -> bool:
@@ -132,7 +138,7 @@ class Fold:
                     self._end_part(TextDelta)
                 self._run.append(event.text)  # type: ignore[union-attr]
                 if event.state is not None:  # type: ignore[union-attr]
-                    self._keep(event.state)  # type: ignore[union-attr]
+                    self._keep(event.state)  # type: ignore[union-attr,arg-type]
             else:
                 self.add(event)
         if len(self._run) > RUN:
@@ -177,6 +183,8 @@ class Fold:
                 self._refusal.append(text)
             case Usage():
                 self._usage = event
+            case Session():
+                self._session = event
             case Finish():
                 self._finish = event
             case StreamStart():
@@ -221,6 +229,7 @@ class Fold:
             warnings=start.warnings,
             steps=self._steps,
             stopped=self._stopped,
+            session=self._session,
         )
 
     def _open_part(self) -> list[Part]:

@@ -4,7 +4,7 @@
     results  := (tool_progress | tool_result | retrying)*
     step     := stream_start body* finish
     body     := text | reasoning | refusal | tool_call_delta | tool_call | tool_result | tool_progress | image | audio | file
-              | citation | usage | retrying
+              | citation | usage | session | retrying
 
 Results come first where a run begins by answering the calls with which its conversation ends. A raw event may stand anywhere
 before the end; a stream error ends the stream wherever it stands. A stream without a Finish, a Stopped or a StreamError at
@@ -18,6 +18,7 @@ from typing import Literal
 
 from ._errors import ProtocolError
 from ._messages import Audio, File, Image, ToolCall, ToolResult
+from ._session import Session
 from ._stream import (
     Citation,
     Finish,
@@ -50,6 +51,7 @@ _BODY = (
     File,
     Citation,
     Usage,
+    Session,
     Retrying,
     RawEvent,
 )

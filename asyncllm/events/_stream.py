@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from ._errors import LLMError, error_from_dict
 from ._messages import Audio, File, Image, ProviderState, ToolCall, ToolResult
+from ._session import Session
 from ._usage import Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
@@ -137,6 +138,7 @@ StreamEvent = (
     | File
     | Citation
     | Usage
+    | Session
     | Retrying
     | Finish
     | Stopped

@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from ..events import Message
+from ..events import Message, Session
 
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 CacheTTL = Literal["5m", "1h"]
@@ -70,6 +70,8 @@ class Request(Struct, frozen=True, kw_only=True):
     extra_body: Mapping[str, object] = {}
     extra_headers: Mapping[str, str] = {}
     timeout: Timeout = Timeout()
+    session: Session | None = None
+    """Where to go on, for a coding agent; of another backend it says nothing."""
     raw: bool = False
     """Whether what is not understood is wanted as RawEvents."""
 

@@ -26,6 +26,7 @@ from asyncllm import (
     RefusalDelta,
     Reply,
     Retrying,
+    Session,
     Stopped,
     Stream,
     StreamError,
@@ -143,6 +144,9 @@ def name_of(event: StreamEvent) -> str:
         case ToolProgress(progress=progress, total=total, message=message):
             assert_type(total, float | None)
             return f"{progress}{message}"
+        case Session(id=id, state=kept):
+            assert_type(kept, bytes | None)
+            return id
         case Stopped(reason=why):
             return why
         case Finish(raw=raw):

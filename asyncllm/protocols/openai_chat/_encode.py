@@ -26,6 +26,7 @@ from ...events import (
     RefusalDelta,
     Reply,
     Retrying,
+    Session,
     Stopped,
     StreamError,
     StreamEvent,
@@ -111,7 +112,7 @@ class ChatEncoder:
                 return self._begin("")
             case ToolCall() | ToolResult() | Image() | Audio() | File() | Citation() | Retrying() | RawEvent():
                 return []
-            case ToolProgress() | Stopped():  # a run's own events
+            case ToolProgress() | Stopped() | Session():  # events of runs and of agents
                 return []
 
     def _name(self, model: str, id: str) -> None:
