@@ -40,7 +40,9 @@ class Limits(Interrupt[Literal["closed", "total", "silence"]]):
         return self._loop is asyncio.get_running_loop()
 
     def begin(self) -> None:
-        super().begin()
+        task = self.task = asyncio.current_task()  # as in the base, without its frame: this is done for every wake-up
+        assert task is not None
+        self._cancelling = task.cancelling()
         self._asked = self._loop.time()
 
     def stop(self) -> None:
@@ -58,11 +60,11 @@ class Limits(Interrupt[Literal["closed", "total", "silence"]]):
         if total is not None:
             total += self._began - now
             if total <= CLOCK_SLACK:
-                if self.waiting:
+                if self.task is not None:
                     self.interrupt("total")
                     return
                 total = LATE_CHECK
-        if silence is not None and self.waiting and self.answering:
+        if silence is not None and self.task is not None and self.answering:
             silence += self._asked - now
             if silence <= CLOCK_SLACK:
                 self.interrupt("silence")

@@ -110,7 +110,7 @@ class Stream(Generic[Output]):
         if self._finished or self._closed:
             return None
         guard = self._guard
-        if guard.waiting:
+        if guard.task is not None:
             raise RuntimeError("this stream is being read by another task; one task at a time can iterate a stream")
         if self._source is None:
             self._start()
@@ -251,7 +251,7 @@ class Stream(Generic[Output]):
             return
         self._closed = True
         self._pending = iter(())
-        if self._guard.waiting:
+        if self._guard.task is not None:
             self._guard.interrupt("closed")  # the reader lets go
         elif not self._finished:
             await self._release()
@@ -267,7 +267,7 @@ class Stream(Generic[Output]):
         if self._closed:
             return
         self._pending = iter(())
-        if self._guard.waiting:
+        if self._guard.task is not None:
             self._closed = True
             self._guard.interrupt("closed")
         elif not self._finished:

@@ -2,11 +2,15 @@
 
 Rows are marked on the tests (`@pytest.mark.req("D4")`); `requirements.toml` lists them by row. `test_requirements.py` checks
 that both agree; `python tests/requirements.py --write` makes the file anew from the marks.
+
+A test that replays the recordings of a coding agent, all of them, is marked with its folder in `fixtures/agents`
+(`@pytest.mark.recordings("claude")`); the file lists each recording with the tests that replay it.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -15,6 +19,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 MANIFEST = TESTS / "requirements.toml"
+RECORDED = TESTS / "fixtures" / "agents"
 
 ROWS = [
     *(
@@ -39,7 +44,7 @@ HEAD = """\
 """
 
 
-def marks() -> dict[str, list[str]]:
+def marks(mark: str = "req") -> dict[str, list[str]]:
     """Row -> the tests that carry its mark, as `file::test`, sorted."""
     found: dict[str, set[str]] = {}
     for path in sorted(TESTS.glob("test_*.py")):
@@ -48,11 +53,11 @@ def marks() -> dict[str, list[str]]:
             row
             for node in tree.body
             if isinstance(node, ast.Assign) and _is_pytestmark(node)
-            for row in _rows(node.value)
+            for row in _rows(node.value, mark)
         ]
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-                for row in [*everywhere, *(row for decorator in node.decorator_list for row in _rows(decorator))]:
+                for row in [*everywhere, *(row for decorator in node.decorator_list for row in _rows(decorator, mark))]:
                     found.setdefault(row, set()).add(f"{path.name}::{node.name}")
     return {row: sorted(tests) for row, tests in found.items()}
 
@@ -61,17 +66,31 @@ def _is_pytestmark(node: ast.Assign) -> bool:
     return any(isinstance(target, ast.Name) and target.id == "pytestmark" for target in node.targets)
 
 
-def _rows(node: ast.expr) -> Iterator[str]:
+def _rows(node: ast.expr, mark: str) -> Iterator[str]:
     """The rows named in `pytest.mark.req(...)`, wherever in the expression it stands."""
     for inner in ast.walk(node):
-        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr == "req":
+        if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr == mark:
             yield from (argument.value for argument in inner.args if isinstance(argument, ast.Constant))  # type: ignore[misc]
+
+
+def replayed() -> dict[str, list[str]]:
+    """Recording, as `agent/scenario`, -> the tests that replay it."""
+    return {
+        f"{agent}/{recording.stem}": tests
+        for agent, tests in sorted(marks("recordings").items())
+        for recording in sorted((RECORDED / agent).glob("*.cmd"))
+    }
 
 
 def manifest() -> tuple[dict[str, list[str]], dict[str, str]]:
     """(proven: row -> tests, later: row -> why) as the file has them."""
     data = tomllib.loads(MANIFEST.read_text())
     return data["proven"], data["later"]
+
+
+def recordings() -> dict[str, list[str]]:
+    """Recording -> the tests that replay it, as the file has them."""
+    return tomllib.loads(MANIFEST.read_text()).get("recordings", {})
 
 
 def order(row: str) -> tuple[str, int]:
@@ -90,6 +109,8 @@ def write() -> None:
     lines += ["", "[proven]"]
     for row in sorted(proven, key=order):
         lines += [f"{row} = [", *(f'  "{test}",' for test in proven[row]), "]"]
+    lines += ["", "# The recordings of real coding agents, and the tests that replay each.", "[recordings]"]
+    lines += [f'"{name}" = {json.dumps(tests)}' for name, tests in replayed().items()]
     MANIFEST.write_text("\n".join(lines) + "\n")
 
 

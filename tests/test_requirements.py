@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from requirements import ROWS, manifest, marks
+from requirements import RECORDED, ROWS, manifest, marks, recordings, replayed
 
 
 def rows(group: str, numbers: Iterable[int]) -> list[str]:
@@ -43,3 +43,11 @@ def test_every_row_is_proven_or_put_off_with_a_reason() -> None:
 def test_the_chat_wire_is_covered() -> None:
     """Every row of this wire has its test."""
     assert sorted(set(CHAT) - set(manifest()[0])) == []
+
+
+def test_every_recording_of_a_coding_agent_is_replayed() -> None:
+    """The file lists what the marks say, and no recording is left out."""
+    assert recordings() == replayed()
+    found = {f"{path.parent.name}/{path.stem}" for path in RECORDED.glob("*/*.cmd")}
+    assert found == set(replayed())
+    assert len(found) == 230

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self
 
 import httpx2
 
 from ..events import IncompleteStreamError, LLMError, StreamError, StreamEvent
 from ..protocols import Decoder, Encoded, Request, classify_response, request_id
-from ..transports import Frame, SniffingFramer
+from ..transports import SniffingFramer
 from ._carrier import Answer, transport_failure
 from ._http import HTTPBackend
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeIs
 
 TAIL_GRACE = 1.0
 """Seconds that a server gets for its last words (usage, `[DONE]`) after the model said that it was done (quirk B2)."""
@@ -27,13 +24,9 @@ RESUMPTIONS = (0.0, 0.5, 2.0, 8.0)
 makes the tries start anew."""
 
 
-def decode_read(decoder: Decoder, found: list[Frame] | list[bytes]) -> list[StreamEvent]:
-    """The events of what a framer has read."""
-    return decoder.decode_lines(found) if _are_lines(found) else decoder.decode(found)
-
-
-def _are_lines(found: list[Frame] | list[bytes]) -> TypeIs[list[bytes]]:
-    return bool(found) and isinstance(found[0], bytes)
+def decode_read(decoder: Decoder, found: list[Any]) -> list[StreamEvent]:
+    """The events of what a framer has read: frames, or lines."""
+    return decoder.decode_lines(found) if found and isinstance(found[0], bytes) else decoder.decode(found)
 
 
 class HTTPSource:

@@ -21,26 +21,22 @@ class Interrupt(Generic[Why]):
     arrives here, unless somebody else cancelled the task, too; then theirs goes on. Costs no timer and no task.
     """
 
-    __slots__ = ("_cancelling", "_hit", "_task", "why")
+    __slots__ = ("_cancelling", "_hit", "task", "why")
 
     def __init__(self) -> None:
-        self._task: asyncio.Task[object] | None = None
+        self.task: asyncio.Task[object] | None = None
+        """The one that is inside: between :meth:`begin` and its end."""
         self._cancelling = 0
         self._hit = False
         self.why: Why | None = None
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a task is inside: between :meth:`begin` and its end."""
-        return self._task is not None
 
     def interrupt(self, why: Why) -> None:
         """Break off the await under way, if there is one; `why` stays readable either way. The first reason counts."""
         if self.why is None:
             self.why = why
-            if self._task is not None:
+            if self.task is not None:
                 self._hit = True
-                self._task.cancel()
+                self.task.cancel()
 
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
         """Await `call()`. Raises :class:`Interrupted` if it was broken off."""
@@ -58,17 +54,17 @@ class Interrupt(Generic[Why]):
 
     def begin(self) -> None:
         """The await begins, in the task that runs."""
-        task = self._task = asyncio.current_task()
+        task = self.task = asyncio.current_task()
         assert task is not None
         self._cancelling = task.cancelling()
 
     def broke(self) -> bool:
         """The await was cancelled: whether by :meth:`interrupt` alone. The cancellation is taken back then."""
-        task, self._task = self._task, None
+        task, self.task = self.task, None
         return self._hit and task is not None and task.uncancel() <= self._cancelling
 
     def end(self) -> None:
         """The await is over. If an interrupt came when it was done already, the result stands."""
-        task, self._task = self._task, None
+        task, self.task = self.task, None
         if self._hit and task is not None:
             task.uncancel()

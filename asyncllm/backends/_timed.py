@@ -68,7 +68,7 @@ class _TimedSource:
 
     def _tick(self) -> None:
         """Time is counted only while somebody waits: a slow consumer is not a silent model."""
-        if self._guard.waiting:
+        if self._guard.task is not None:
             self._guard.interrupt(True)
         else:
             self._timer = asyncio.get_running_loop().call_later(self._limit, self._tick)

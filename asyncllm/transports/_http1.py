@@ -150,7 +150,9 @@ class Connection(asyncio.BufferedProtocol):
             self._end_exchange(exchange)
         elif exchange.unread > exchange.unread_limit:
             self._overflow(exchange)
-        exchange.wake()
+        waiter = exchange.waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def eof_received(self) -> None:
         self.connection_lost(None)
@@ -218,19 +220,6 @@ class Connection(asyncio.BufferedProtocol):
         exchange.last_activity = self._loop.time()
         return waiter
 
-    def take(self, exchange: Exchange) -> bytes:
-        """All body bytes that have arrived, as one object."""
-        chunks = exchange.chunks
-        if len(chunks) == 1:
-            data = chunks.pop()
-        else:
-            data = b"".join(chunks)
-            chunks.clear()
-        exchange.unread = 0
-        if exchange.paused:
-            self._resume_reading(exchange)
-        return data
-
     def finish(self, exchange: Exchange) -> None:
         """Nobody will read on, but the end should be near: it is read in the background, for the connection's reuse."""
         if self._exchange is not exchange:
@@ -246,7 +235,7 @@ class Connection(asyncio.BufferedProtocol):
         exchange.unread = 0
         exchange.chunks.clear()
         if exchange.paused:
-            self._resume_reading(exchange)
+            self.resume_reading(exchange)
 
     def abandon(self, exchange: Exchange) -> None:
         """Closes the connection, unless the exchange has already left it."""
@@ -322,7 +311,7 @@ class Connection(asyncio.BufferedProtocol):
         assert self._transport is not None
         if exchange.keep_alive and exchange.sent and exchange.complete and not self._transport.is_closing():
             if exchange.paused:
-                self._resume_reading(exchange)
+                self.resume_reading(exchange)
             self._used = True
             self._owner.release(self)
         else:
@@ -345,7 +334,7 @@ class Connection(asyncio.BufferedProtocol):
             exchange.paused = True
             self._transport.pause_reading()
 
-    def _resume_reading(self, exchange: Exchange) -> None:
+    def resume_reading(self, exchange: Exchange) -> None:
         exchange.paused = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
@@ -382,7 +371,8 @@ class ResponseStream(httpx2.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         exchange = self._exchange
-        while not exchange.chunks:
+        chunks = exchange.chunks
+        while not chunks:
             if exchange.error is not None:
                 if self._request is not None:
                     exchange.error.request = self._request
@@ -394,7 +384,15 @@ class ResponseStream(httpx2.AsyncByteStream):
             except asyncio.CancelledError:
                 self.abort()
                 raise
-        return self._connection.take(exchange)
+        if len(chunks) == 1:
+            data = chunks.pop()
+        else:
+            data = b"".join(chunks)
+            chunks.clear()
+        exchange.unread = 0
+        if exchange.paused:
+            self._connection.resume_reading(exchange)
+        return data
 
     def finish(self) -> None:
         """For a reader that knows the body to be over, say by a `[DONE]`: the connection is kept.
