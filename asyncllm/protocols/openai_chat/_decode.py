@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from ...events import (
     CharacterJoiner,
     ProviderState,
@@ -28,7 +26,17 @@ from .._decoder import MessageFrame, WireDecoder, as_message
 from ._quirks import ChatQuirks
 from ._raw import unknown_parts
 from ._think import ThinkSplitter
-from ._wire import Choice, Chunk, Delta, ToolCallPiece, decode_fast, lenient_chunk, typed_chunk
+from ._wire import (
+    UNREADABLE,
+    Choice,
+    Chunk,
+    Delta,
+    ToolCallPiece,
+    decode_fast,
+    decode_plain,
+    lenient_chunk,
+    typed_chunk,
+)
 
 
 class ChatDecoder(WireDecoder):
@@ -47,8 +55,9 @@ class ChatDecoder(WireDecoder):
         self._characters = CharacterJoiner()
         self._thought_characters = CharacterJoiner()
         self._refusal_characters = CharacterJoiner()
-        # whether text may go straight into events
-        self._plain = not (quirks.think_tags or quirks.cumulative_text)
+        self._plain = not (quirks.think_tags or quirks.cumulative_text)  # whether text may go straight into events
+        self._speaking = False  # whether the next chunk is likely to be text and nothing else ...
+        self._mixed = False  # ... which it never is where a server says other things beside each text
 
     # ---- frames
 
@@ -65,44 +74,22 @@ class ChatDecoder(WireDecoder):
         events: list[StreamEvent] = []
         quick = self._started and not self._raw
         for line in () if self.done else lines:
-            if quick:
+            mixed = False
+            if self._speaking:
                 try:
-                    chunk = decode_fast(line)
-                except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-                    pass
+                    text = decode_plain(line).choices[0].delta.content
+                except UNREADABLE:
+                    self._speaking, mixed = False, True
                 else:
-                    choices = chunk.choices
-                    if (
-                        choices
-                        and chunk.error is None
-                        and chunk.usage is None
-                        and chunk.x_groq is None
-                        and len(choices) == 1
-                    ):
-                        choice = choices[0]
-                        delta = choice.delta
-                        if (
-                            delta is not None
-                            and choice.finish_reason is None
-                            and choice.index == 0
-                            and choice.error is None
-                            and choice.usage is None
-                        ):
-                            text = delta.content
-                            if (
-                                text
-                                and self._plain
-                                and delta.tool_calls is None
-                                and delta.reasoning_content is None
-                                and delta.reasoning is None
-                                and delta.reasoning_details is None
-                                and delta.refusal is None
-                                and delta.function_call is None
-                            ):
-                                events.append(TextDelta(text))
-                            else:
-                                self._delta(delta, events)
-                            continue
+                    if text:
+                        events.append(TextDelta(text))
+                    continue
+            if quick and (delta := _only_delta(line)) is not None:
+                self._delta(delta, events)
+                if delta.content:
+                    self._mixed = self._mixed or mixed
+                    self._speaking = self._plain and not self._mixed
+                continue
             self._frame(MessageFrame(line) if isinstance(line, str) else as_message(line), events)
             if self.done:
                 break
@@ -263,3 +250,24 @@ def _reasoning_is_extra(raw: Mapping[str, Any]) -> bool:
         case int(total), int(given), int(made), int(thought):
             return thought > 0 and total == given + made + thought
     return False
+
+
+def _only_delta(line: bytes | str) -> Delta | None:
+    """The delta of a chunk that says nothing else; None where it needs a closer look."""
+    try:
+        chunk = decode_fast(line)
+    except UNREADABLE:
+        return None
+    choices = chunk.choices
+    if (
+        not choices
+        or chunk.error is not None
+        or chunk.usage is not None
+        or chunk.x_groq is not None
+        or len(choices) > 1
+    ):
+        return None
+    choice = choices[0]
+    if choice.finish_reason is not None or choice.index != 0 or choice.error is not None or choice.usage is not None:
+        return None
+    return choice.delta

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -65,6 +65,39 @@ class FastChunk(Struct, gc=False):
     x_groq: Any = None
 
 
+class PlainDelta(Struct, gc=False):
+    """What may stand beside a text that is all a chunk says: nothing."""
+
+    content: str
+    tool_calls: None = None
+    reasoning_content: None = None
+    reasoning: None = None
+    reasoning_details: None = None
+    refusal: None = None
+    function_call: None = None
+
+
+class PlainChoice(Struct, gc=False):
+    delta: PlainDelta
+    index: Literal[0] = 0
+    finish_reason: None = None
+    usage: None = None
+    error: None = None
+
+
+class PlainChunk(Struct, gc=False):
+    """A chunk that says some text and nothing else, as nearly all do. That it does is told by its decoding."""
+
+    choices: tuple[PlainChoice]
+    usage: None = None
+    error: None = None
+    x_groq: None = None
+
+
+UNREADABLE = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
+"""What the decoders raise: no JSON, or not in this shape."""
+
+decode_plain = msgspec.json.Decoder(PlainChunk).decode
 decode_fast = msgspec.json.Decoder(FastChunk).decode
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
 
@@ -73,7 +106,7 @@ def typed_chunk(text: str) -> Chunk | None:
     """A chunk that is as it should be; None for anything that needs a closer look."""
     try:
         chunk = _decode_chunk(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+    except UNREADABLE:
         return None
     if not chunk.choices or chunk.error is not None:
         return None
