@@ -22,7 +22,7 @@ ALLOWED = {
     "transports": {"events", "transports"},
     "protocols": {"events", "protocols"},
     "backends": {"events", "transports", "protocols", "backends", "testing", "_version"},
-    "tools": {"events", "protocols", "tools", "_schema", "_strict", "_version"},
+    "tools": {"events", "transports", "protocols", "tools", "_schema", "_strict", "_version"},
 }
 """What each layer may import of ours. (backends: `demo/` runs the embedded server, and imports it when it is asked for.)"""
 

@@ -1,4 +1,4 @@
-"""Bytes in motion: framers, which are sans-IO, and the HTTP side. Knows nothing of models."""
+"""Bytes in motion: framers, which are sans-IO, the HTTP side, and child processes. Knows nothing of models."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ._http import DEFAULT_LIMITS, FastTransport, as_response, fallback_reason, http_client, origin_of
     from ._http1 import ResponseStream
     from ._http1_messages import IncomingResponse
+    from ._process import Process
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -24,6 +25,7 @@ __all__ = [
     "Framer",
     "IncomingResponse",
     "JSONLinesFramer",
+    "Process",
     "ResponseStream",
     "SSEFramer",
     "SniffingFramer",
@@ -52,4 +54,8 @@ def __getattr__(name: str) -> object:
         from . import _http
 
         return getattr(_http, name)
+    if name == "Process":
+        from ._process import Process
+
+        return Process
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
