@@ -363,7 +363,7 @@ class Special(Struct, frozen=True, kw_only=True):
         where: what stands in the place of its address, in words.
         env: variables that may hold its credentials.
         extra: the extra of this package that it needs.
-        program: what must be installed beside this package, and is run.
+        program: what must be installed beside this package, and is run; `install` says how.
         model_needed: whether a model must be named; else there is a default.
     """
 
@@ -375,6 +375,7 @@ class Special(Struct, frozen=True, kw_only=True):
     extra: str = ""
     aliases: tuple[str, ...] = ()
     program: str = ""
+    install: str = ""
     model_needed: bool = True
 
 
@@ -412,6 +413,7 @@ SPECIALS = (
         where="Claude Code, a program",
         env=("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"),
         program="claude",
+        install="npm install -g @anthropic-ai/claude-code",
         model_needed=False,
     ),
     Special(
@@ -420,6 +422,7 @@ SPECIALS = (
         where="Codex, a program",
         env=("OPENAI_API_KEY", "CODEX_API_KEY"),
         program="codex",
+        install="npm install -g @openai/codex",
         model_needed=False,
     ),
     Special(
@@ -427,6 +430,7 @@ SPECIALS = (
         home="agents._opencode:opencode_backend",
         where="opencode, a program",
         program="opencode",
+        install="npm install -g opencode-ai",
         model_needed=False,
     ),
     Special(
@@ -436,6 +440,7 @@ SPECIALS = (
         env=("GEMINI_API_KEY",),
         aliases=("agy",),
         program="agy",
+        install="https://antigravity.google/docs/cli/install",
         model_needed=False,
     ),
 )

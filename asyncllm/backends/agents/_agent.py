@@ -17,7 +17,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from ...events import Finish, LLMError, StreamError, StreamEvent, UnknownError
+from ...events import Finish, InvalidRequestError, LLMError, StreamError, StreamEvent, UnknownError
 from ...protocols import Request
 from ...protocols.agents._turn import Turn, results_turn, turn_of
 from .._backend import EventSource
@@ -114,6 +114,10 @@ class AgentBackend(ABC):
         for another turn, or a new one."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
+            if self._loop is not None and self._loop.is_running():
+                raise InvalidRequestError(
+                    f"{self.name}: this client's processes live under another event loop, which runs: use one client a loop"
+                )
             self._forget()
             self._loop = loop
         turn = results_turn(request)
@@ -204,10 +208,10 @@ class AgentBackend(ABC):
         return channels
 
     def _forget(self) -> None:
+        self.abandon()
         for channel in self._channels():
             channel.abort()
         self._closing.clear()  # they ended with their loop
-        self.abandon()
 
     async def aclose(self) -> None:
         """End every process. Turns that are under way break."""
@@ -240,15 +244,15 @@ class AgentSource:
         if self._closed:
             raise StopAsyncIteration
         backend = self._backend
+        batch: list[StreamEvent]
         try:
             if self._channel is None:
                 self._channel, turn = await backend.checkout(self._request)
                 await self._channel.say(turn)
             batch = await self._channel.next()
-        except LLMError as error:
-            batch = [StreamError(error)]
-        except OSError as error:
-            batch = [StreamError(UnknownError(f"{backend.name}: {error}"))]
+        except (LLMError, OSError) as error:
+            failure = error if isinstance(error, LLMError) else UnknownError(f"{backend.name}: {error}")
+            batch = [StreamError(failure)]
         last = batch[-1]
         if isinstance(last, StreamError):
             last.error.provider = last.error.provider or backend.name

@@ -1,0 +1,110 @@
+"""The files that Claude Code is given: private ones of a process, and that of a session."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from ...events import NotFoundError, Session
+from ...protocols.claude_code import covers, file_name, folder_of, leaf_of, until
+
+
+class Scratch:
+    """A folder of a process's own, made when it is needed. Nobody else can read it."""
+
+    def __init__(self) -> None:
+        self._folder: str | None = None
+
+    def write(self, name: str, content: bytes) -> str:
+        """The path of a file with this content."""
+        if self._folder is None:
+            self._folder = tempfile.mkdtemp(prefix="asyncllm-claude-code-")
+        path = Path(self._folder, name)
+        _write(path, content)
+        return str(path)
+
+    def remove(self) -> None:
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Resumed(Struct, frozen=True):
+    """What `--resume` says, and whether with `--fork-session`."""
+
+    name: str
+    fork: bool
+
+
+def sessions_of(env: dict[str, str], cwd: str) -> Path:
+    """The folder of a work directory's sessions, for a program with this environment."""
+    configuration = env.get("CLAUDE_CONFIG_DIR") or os.path.join(env.get("HOME") or os.path.expanduser("~"), ".claude")
+    return Path(configuration, "projects", folder_of(os.path.realpath(cwd)))
+
+
+def restore(session: Session, folder: Path, scratch: Scratch) -> Resumed:
+    """Make a session ready to be gone on with, after its `turn`.
+
+    Its file is looked for where the program keeps it, and put there if the session brings it along. A file that has gone on
+    since then is left as it is: its beginning is forked. Raises :class:`NotFoundError` for a turn that is in none of them.
+    """
+    path = folder / file_name(session.id)
+    here, brought = _read(path), session.state
+    elsewhere = _read(folder.parent / folder_of(session.cwd) / file_name(session.id)) if session.cwd else None
+    states = [state for state in (here, brought, elsewhere) if state]
+    if not states:
+        return Resumed(session.id, session.fork)  # the program says itself that there is none
+    if session.turn:
+        state, beginning = next(
+            ((state, found) for state in states if (found := until(state, session.turn)) is not None), (b"", None)
+        )
+        if beginning is None:
+            raise NotFoundError(
+                f"claude-code: the session {session.id} has no turn {session.turn}", provider="claude-code"
+            )
+        if leaf_of(state) != session.turn:
+            return Resumed(scratch.write(path.name, beginning), fork=True)
+    else:  # the file that is here, unless what was brought goes further
+        state = next(
+            (state for state in states[1:] if here and len(state) > len(here) and covers(state, here)), states[0]
+        )
+    if state != here:
+        if here and not covers(state, here):
+            return Resumed(scratch.write(path.name, state), fork=True)
+        _write(path, state)
+    return Resumed(session.id, session.fork)
+
+
+def read_state(folder: Path, id: str) -> bytes | None:
+    return _read(folder / file_name(id))
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all, and private."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(content)
+        fresh.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+
+
+def as_json(value: object) -> bytes:
+    return msgspec.json.encode(value)

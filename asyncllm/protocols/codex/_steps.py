@@ -1,0 +1,194 @@
+"""A turn of Codex as steps: where one answer of the model ends and the next begins, which Codex does not say.
+
+A new step begins when the model speaks again after its tools are done, after the usage of its request was told, or after a
+whole message of it: the last message is the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec.structs import replace
+
+from ...events import (
+    Finish,
+    FinishReason,
+    Image,
+    LLMError,
+    RawEvent,
+    ReasoningDelta,
+    Retrying,
+    Session,
+    StreamError,
+    StreamEvent,
+    StreamStart,
+    TextDelta,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
+from ...events._errors import MESSAGE_LIMIT
+from ..agents._turn import mark
+
+Output = Literal["text", "reasoning", "call"]
+
+
+class Steps:
+    """Collects the events of one turn, in a legal order; :meth:`take` hands them over.
+
+    Attributes:
+        model: of the steps that begin from now on.
+        session: where the turn can be gone on from; its last value is said at the end.
+    """
+
+    def __init__(self, session: Session, *, model: str, warnings: tuple[str, ...] = ()) -> None:
+        self.model = model
+        self.session = session
+        self._warnings = list(warnings)
+        self._told = set(warnings)
+        self._events: list[StreamEvent] = []
+        self._begun = False  # the first step
+        self._open = False
+        self._over = False  # the request of this step is answered
+        self._whole = False  # a message of this step is whole
+        self._running: set[str] = set()  # calls of this step that are not done
+        self._calls: set[str] = set()
+        self._attempted = False  # something was said since the last try
+        self._usage: Usage | None = None  # of this step, or owed to the next one
+        self._text: list[str] = []
+        self.retries = 0
+
+    def take(self) -> list[StreamEvent]:
+        events, self._events = self._events, []
+        return events
+
+    @property
+    def text(self) -> str:
+        """What the step under way has said."""
+        return "".join(self._text)
+
+    @property
+    def begun(self) -> bool:
+        return self._begun
+
+    def warn(self, text: str) -> None:
+        """Said at the beginning of the next step. What was said already is not said again."""
+        text = text if len(text) <= MESSAGE_LIMIT else text[:MESSAGE_LIMIT] + "…"
+        if text and text not in self._told:
+            self._told.add(text)
+            self._warnings.append(text)
+
+    # ---- what the model says
+
+    def begin(self) -> None:
+        """The first step: where the session is, is known from now on."""
+        if not self._begun:
+            self._start()
+
+    def raw(self, event: RawEvent) -> None:
+        self._events.append(event)
+
+    def say(self, text: str) -> None:
+        if text:
+            self._output("text")
+            self._text.append(text)
+            self._events.append(TextDelta(text))
+
+    def message_is_whole(self) -> None:
+        self._whole = self._whole or bool(self._text)
+
+    def think(self, text: str) -> None:
+        if text:
+            self._output("reasoning")
+            self._events.append(ReasoningDelta(text))
+
+    def show(self, image: Image) -> None:
+        self._output("call")
+        self._events.append(image)
+
+    def call(self, call: ToolCall) -> None:
+        """A call; one that was said in this step is not said again."""
+        if call.id in self._calls and self._open and not self._over:
+            return
+        self._output("call")
+        self._calls.add(call.id)
+        self._running.add(call.id)
+        self._events.append(call)
+
+    def result(self, result: ToolResult) -> None:
+        if result.id in self._running:
+            self._running.discard(result.id)
+            self._events.append(result)
+            self._attempted = bool(self._running)  # what fails next is the next request
+
+    def _output(self, kind: Output) -> None:
+        self._attempted = True
+        if self._open:
+            done = bool(self._calls) and not self._running
+            if self._over or (kind != "call" and done) or (kind == "text" and self._whole):
+                self._close("tool_calls" if self._calls else "other")
+        if not self._open:
+            self._start()
+
+    # ---- what a request cost, and its end
+
+    def used(self, usage: Usage | None) -> None:
+        """The usage of one request: of this step, or of the next one where this one is over."""
+        if usage is not None:
+            self._usage = usage if self._usage is None else replace(self._usage + usage, raw=None)
+
+    def request_is_over(self) -> None:
+        self._over = self._open and not self._running
+        self._attempted = self._attempted and not self._over
+
+    def retrying(self, error: LLMError, attempt: int | None) -> None:
+        """Codex tries again. What its last try has said was not the answer: a new step begins."""
+        self.retries = attempt if attempt is not None else self.retries + 1
+        if self._open and self._attempted:
+            self._close("error")
+        self._attempted = False
+        self._events.append(Retrying(self.retries, 0.0, error))
+
+    # ---- the ends
+
+    def park(self) -> None:
+        """The turn stands still until our tools have answered."""
+        if not self._open:
+            self._start()
+        self._running.clear()
+        self._events += (TextDelta("", mark(self.session)), self.session)
+        self._close("tool_calls")
+
+    def finish(self, reason: FinishReason, raw: str) -> None:
+        if not self._open:
+            self._start()
+        late = {"warnings": list(self._warnings)} if self._warnings else None
+        self._count()
+        self._events += (TextDelta("", mark(self.session)), self.session, Finish(reason, raw, late))
+        self._open = False
+
+    def fail(self, error: LLMError) -> None:
+        if self._open:
+            self._count()
+        self._events.append(StreamError(error))
+        self._open = False
+
+    def _start(self) -> None:
+        warnings, self._warnings = tuple(self._warnings), []
+        self._events.append(StreamStart(self.model, self.session.turn, self.session.backend, warnings))
+        if not self._begun:
+            self._events.append(self.session)
+        self._begun = self._open = True
+        self._over = self._whole = False
+        self._calls, self._text = set(), []
+
+    def _close(self, reason: FinishReason) -> None:
+        self._count()
+        self._events.append(Finish(reason))
+        self._open = False
+        self._running.clear()
+
+    def _count(self) -> None:
+        if self._usage is not None:
+            self._events.append(self._usage)
+            self._usage = None
