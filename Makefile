@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-litellm test-aimock test-mcp check bench bench-quick bench-peers bench-check charts build clean
+.PHONY: demo test test-litellm test-aimock test-mcp test-agents check bench bench-quick bench-peers bench-check charts build clean
 
 demo: $(VENV)/demo.ok  ## stream an answer: from the demo unless a provider's key is in the environment
 	$(BIN)/asyncllm chat "Tell me what asyncllm does."
@@ -21,6 +21,10 @@ test-aimock: $(VENV)/test.ok .cache/aimock/installed  ## our client against a se
 
 test-mcp: $(VENV)/test.ok .cache/mcp/installed  ## MCP's own reference server; needs Node
 	MCP_EVERYTHING=.cache/mcp/node_modules/@modelcontextprotocol/server-everything/dist/index.js $(BIN)/python -m pytest tests/test_mcp_everything.py
+
+test-agents: $(VENV)/test.ok .cache/agents/installed  ## the real coding agents against our server on loopback; needs Node
+	ASYNCLLM_AGENTS=.cache/agents/node_modules/.bin $(BIN)/python -m pytest tests/test_real_*.py
+	ASYNCLLM_AGENTS=.cache/agents/node_modules/.bin $(BIN)/python tests/real_agent_times.py
 
 check: $(VENV)/check.ok  ## lint, format and types
 	$(BIN)/ruff check .
@@ -70,6 +74,12 @@ $(VENV)/test.ok: $(VENV)/made pyproject.toml tests/llama-server.txt
 
 .cache/mcp/installed:
 	npm install --prefix .cache/mcp --no-audit --no-fund --silent @modelcontextprotocol/server-everything@2026.8.31
+	touch $@
+
+.cache/agents/installed: tests/agents-package.json
+	mkdir -p .cache/agents
+	cp tests/agents-package.json .cache/agents/package.json
+	npm install --prefix .cache/agents --no-audit --no-fund --silent
 	touch $@
 
 .cache/aimock/installed:

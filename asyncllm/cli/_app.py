@@ -62,6 +62,21 @@ def chat(
     timeout: Annotated[float | None, typer.Option(help="Seconds for the whole call.")] = None,
     base_url: BaseURL = None,
     api_key: APIKey = None,
+    cwd: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where a coding agent works; by default, here.")
+    ] = None,
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="A coding agent without your configuration, in a HOME of its own.")
+    ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            "-o",
+            metavar="NAME=VALUE",
+            help="An option of the backend, its value in JSON or text. Repeatable.",
+        ),
+    ] = None,
     mcp: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +114,7 @@ def chat(
     """
     from .._client import Client
     from . import _chat
+    from ._agents import backend_options
     from ._background import Background
     from ._choose import choose
     from ._interrupts import listening
@@ -118,6 +134,7 @@ def chat(
         screen.asks_on_out = False
     with reported(debug=context.obj):
         setup = Setup(tool or (), mcp or (), mcp_header or (), schema=schema, max_steps=max_steps, yes=yes)
+        options = {**backend_options(option or (), cwd=cwd, isolated=isolated), **options}
         past = _chat.History(history)
         question = _chat.question_from(prompt)
         with listening(), contextlib.closing(Background()) as thread:
@@ -161,7 +178,7 @@ def providers(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the providers, the variables that hold their keys, and whether those are set."""
+    """List the providers and the coding agents, the variables that hold their keys, and whether those are set."""
     from ._providers import print_providers
 
     with reported(debug=context.obj):
@@ -170,7 +187,7 @@ def providers(
 
 @app.command()
 def doctor(context: typer.Context, model: Model = None) -> None:
-    """Check this machine: versions, keys, network, limits, and a tiny request to the demo model (and to -m).
+    """Check this machine: versions, keys, network, limits, coding agents, and a tiny request to the demo model (and to -m).
 
     The exit code is 1 if a check fails.
     """

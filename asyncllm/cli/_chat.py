@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from .._client import Client
 from .._conversation import Conversation
-from ..events import ErrorKind, InvalidRequestError, LLMError, Reply, ToolResult
+from ..events import ErrorKind, InvalidRequestError, LLMError, Message, Reply, Text, ToolResult
 from ..protocols import Tool
+from ..protocols.agents._turn import mark
 from ..tools import Toolbox
 from ._approve import Approver
 from ._background import Background
@@ -81,6 +84,15 @@ class History:
             raise InvalidRequestError(f"the conversation was not saved to {file}: {error.strerror or error}") from error
 
 
+def _stopped(partial: Reply[object]) -> Reply[object]:
+    """A turn that Ctrl-C ended. An agent has what was said till then in its session, which goes on behind it."""
+    session, messages = partial.session, partial.messages
+    if session is None or not messages or messages[-1].role != "assistant":
+        return partial
+    here = Text("", mark(replace(session, turn="")))
+    return replace(partial, messages=[*messages[:-1], Message("assistant", [*messages[-1].parts, here])])
+
+
 class Chat:
     """Answers of one client, with one history and the same tools, whose servers stay connected."""
 
@@ -137,7 +149,7 @@ class Chat:
         """
         asked = self._history.conversation.fork()
         asked.append(question)
-        stream = self._client.run(list(asked), tools=self._tools, approve=self._approver, **self._options)
+        stream = self._client.run(asked, tools=self._tools, approve=self._approver, **self._options)
         turn = Turn(self._thread, stream, self._make_view(), self._approver)
         before = len(asked)
         try:
@@ -148,7 +160,7 @@ class Chat:
                 self._history.keep(asked)
             raise
         except KeyboardInterrupt:
-            asked.append(turn.partial)
+            asked.append(_stopped(turn.partial))
             if len(asked) > before:
                 self._history.keep(asked)
             raise

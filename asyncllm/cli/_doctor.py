@@ -19,6 +19,8 @@ from .._version import __version__
 from ..backends import VENDORS
 from ..events import LLMError
 from ..transports._http import build_ssl_context, fallback_reason
+from ._agents import PATIENCE as VERSION_PATIENCE
+from ._agents import agents, version_of
 from ._exits import error_line
 from ._local import LOCAL, PATIENCE, answered, local_url
 from ._terminal import colors_on, one_line
@@ -140,6 +142,24 @@ async def local_servers() -> list[Check]:
     return [Check("ok", f"local servers: {', '.join(found) or f'none answers within {PATIENCE:g} s'}")]
 
 
+async def coding_agents() -> list[Check]:
+    """Those that are installed, and tell their version: nothing else is asked of them."""
+    found = [(agent, agent.path) for agent in agents() if agent.path is not None]
+    versions = await asyncio.gather(*(version_of(path) for _, path in found))
+    checks = [
+        Check("ok", f"{agent.name}: {said}, {path}")
+        if said is not None
+        else Check(
+            "warn",
+            f"{agent.name}: {path} tells no version within {VERSION_PATIENCE:g} s",
+            f"install it anew: {agent.install}",
+        )
+        for (agent, path), said in zip(found, versions, strict=True)
+    ]
+    others = [f"{agent.name} ({agent.install})" for agent in agents() if agent.path is None]
+    return [*checks, Check("ok", f"coding agents that are not installed: {', '.join(others)}")] if others else checks
+
+
 async def asks(model: str) -> list[Check]:
     """One tiny streamed request."""
     began = time.perf_counter()
@@ -165,7 +185,7 @@ async def examine(model: str | None, show: Callable[[Check], None]) -> bool:
 
     for check in (versions, extras, event_loop, keys, proxies, tls, file_limit):
         told(check())
-    slow: list[Awaitable[list[Check]]] = [local_servers(), asks("demo/echo")]
+    slow: list[Awaitable[list[Check]]] = [local_servers(), coding_agents(), asks("demo/echo")]
     for waiting in slow:
         told(await waiting)
     if model is not None:

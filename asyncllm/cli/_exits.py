@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import typer
 
-from ..backends import VENDORS
+from ..backends import SPECIALS, VENDORS
 from ..events import ErrorKind, IncompleteStreamError, LLMError, TotalTimeout
 from ._terminal import one_line
 
@@ -64,7 +64,7 @@ def _advice(error: LLMError) -> str:
             return f"try again in {error.retry_after:.0f} s"
         case "billing":
             return "the account needs credit: waiting does not help"
-        case "not_found" if error.provider:
+        case "not_found" if error.provider and not any(row.program for row in SPECIALS if row.name == error.provider):
             return f"`asyncllm models -m {error.provider}` lists what there is"
         case "context_length":
             return "shorten the input, or take a model with a longer context"

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..backends import SPECIALS, VENDORS
+from ._agents import agents
 from ._terminal import colors_on
 
 WIDE = 240
@@ -18,7 +19,7 @@ WIDE = 240
 
 
 class Row(msgspec.Struct, frozen=True):
-    """`found` is the variable that holds a key."""
+    """`found` is the variable that holds a key. `program` is what a coding agent needs, `installed` where it is."""
 
     name: str
     env: tuple[str, ...]
@@ -26,6 +27,8 @@ class Row(msgspec.Struct, frozen=True):
     key_needed: bool
     base_url: str
     aliases: tuple[str, ...]
+    program: str | None = None
+    installed: str | None = None
 
     @property
     def key(self) -> str:
@@ -36,9 +39,13 @@ class Row(msgspec.Struct, frozen=True):
 
 def rows() -> list[Row]:
     known = []
+    there = {agent.name: agent for agent in agents()}
     for special in SPECIALS:
         found = next((name for name in special.env if os.environ.get(name)), None)
-        known.append(Row(special.name, special.env, found, special.key_needed, special.where, special.aliases))
+        row = Row(special.name, special.env, found, special.key_needed, special.where, special.aliases)
+        if (agent := there.get(special.name)) is not None:
+            row = msgspec.structs.replace(row, base_url=agent.where, program=agent.program, installed=agent.path)
+        known.append(row)
     for vendor in VENDORS:
         found = next((name for name in vendor.env if os.environ.get(name)), None)
         url = next((f"from {name}" for name in vendor.base_url_env if os.environ.get(name)), vendor.base_url)
