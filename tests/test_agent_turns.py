@@ -71,7 +71,9 @@ def test_the_last_turn_of_this_agent_counts() -> None:
 def test_a_session_that_is_given_brings_its_state() -> None:
     """The state belongs to the session that the messages name; where they stand is said by the messages."""
     given = Session(backend="robot", id="s1", cwd="/there", turn="t7", state=b"all")
-    assert turn(user("Hi"), answer("Hello"), user("On"), session=given).session == msgspec.structs.replace(given, turn="t1")
+    assert turn(user("Hi"), answer("Hello"), user("On"), session=given).session == msgspec.structs.replace(
+        given, turn="t1"
+    )
     assert turn(user("On"), session=given).session == given
     alone = turn(user("Hi"), answer("Hello", None), user("On"), session=given)
     assert (alone.session, alone.text, alone.warnings) == (given, "On", ())
