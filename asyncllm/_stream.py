@@ -136,10 +136,11 @@ class Stream(Generic[Output]):
             assert self._source is not None
             self._ask = settled(self._source).__anext__
         last = batch[-1]
-        if isinstance(last, self._LAST):
-            return await self._ended(batch)
-        if isinstance(last, ToolCall) and last.executed:
-            guard.answering = False  # until its tool has done its work, the model has nothing to say
+        if last.__class__ is not TextDelta:  # nearly all are, and isinstance costs as much as a frame, for a Struct
+            if isinstance(last, self._LAST):
+                return await self._ended(batch)
+            if isinstance(last, ToolCall) and last.executed:
+                guard.answering = False  # until its tool has done its work, the model has nothing to say
         self._fold.extend(batch)
         return batch
 

@@ -247,11 +247,11 @@ async def test_an_interrupt_reaches_only_its_own_await() -> None:
 
     task = asyncio.create_task(owner())
     await settle()
-    assert guard.waiting
+    assert guard.task is task
     guard.interrupt("first")
     guard.interrupt("second")
     assert await task == ("first", 0)
-    assert not guard.waiting
+    assert guard.task is None
 
 
 async def test_an_interrupt_that_comes_too_late_changes_nothing() -> None:

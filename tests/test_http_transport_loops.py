@@ -12,7 +12,7 @@ import httpx2
 import pytest
 import trustme
 import uvloop
-from _rawserver import STREAM_HEAD, answering, chunk, raw_server, raw_server_thread, response
+from _rawserver import STREAM_END, STREAM_HEAD, answering, chunk, raw_server, raw_server_thread, response
 
 from asyncllm.transports._http import FastTransport
 from asyncllm.transports._http1 import ResponseStream
@@ -175,3 +175,30 @@ async def test_two_loops_at_once() -> None:
         go_on.set()
         await thread
         assert server.opened == 2
+
+
+def test_a_long_body_and_a_slow_reader(run: Run, contexts: tuple[ssl.SSLContext | None, ssl.SSLContext | bool]) -> None:
+    """Every byte arrives in its place, whether it waits for its reader or its reader for it; the connection is kept."""
+    pieces = [bytes([65 + at % 26]) * 40_000 for at in range(50)]
+
+    async def main() -> None:
+        server_context, client_context = contexts
+        script = answering(STREAM_HEAD, *(chunk(piece) for piece in pieces), STREAM_END)
+        async with (
+            raw_server(script, ssl_context=server_context) as server,
+            FastTransport(verify=client_context) as transport,
+        ):
+            for _ in range(2):
+                reply = await transport.handle_async_request(httpx2.Request("GET", server.url))
+                stream: ResponseStream = reply.extensions["asyncllm_stream"]
+                got = bytearray(await anext(stream))
+                async with asyncio.timeout(20):
+                    while not (stream._exchange.paused or stream.head.ended):
+                        await asyncio.sleep(0)
+                    async for data in stream:
+                        got += data
+                        await asyncio.sleep(0)
+                assert got == b"".join(pieces)
+            assert server.opened == 1
+
+    run(main())

@@ -358,7 +358,7 @@ async def test_one_timer_per_response(monkeypatch: pytest.MonkeyPatch) -> None:
         call_later = loop.call_later
 
         def count(delay, callback, *args, **options):  # type: ignore[no-untyped-def]
-            if getattr(callback, "__self__", None).__class__ is _http1.Connection:
+            if isinstance(getattr(callback, "__self__", None), _http1.Connection):
                 timers.append(callback)
             return call_later(delay, callback, *args, **options)
 

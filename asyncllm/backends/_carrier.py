@@ -30,8 +30,8 @@ _USER_AGENT = f"asyncllm/{__version__}".encode()
 class Answer:
     """The head of an answer, its bytes to come, and how to let go of it.
 
-    `read()` gives some bytes of the body, decoded; it raises StopAsyncIteration at the end, httpx2.TransportError where
-    the body breaks. `headers` are case-insensitive.
+    `read()` gives some bytes of the body, decoded, or none yet; it raises StopAsyncIteration at the end, httpx2.TransportError
+    where the body breaks. Whoever is cancelled in it must `abort`. `headers` are case-insensitive.
     """
 
     __slots__ = ("_head", "_headers", "_response", "_stream", "read", "status")
@@ -45,7 +45,7 @@ class Answer:
         if stream is not None and not _is_encoded(stream.head):  # our transport, with nothing in between
             self._head = stream.head
             self.status = self._head.status
-            self.read = stream.__anext__
+            self.read = stream.read
         else:
             response = self._response = as_response(answer) if isinstance(answer, ResponseStream) else answer
             self._headers = response.headers

@@ -21,7 +21,7 @@ from urllib.request import getproxies
 
 import httpx2
 
-from ._http1 import Connection, Key, ResponseStream
+from ._http1 import BufferedConnection, Connection, Key, ResponseStream
 from ._http1_messages import MAX_HEADER_BYTES, IncomingResponse, OutgoingRequest, encode_message, encode_request
 from ._pool import Pool, PoolCounts
 
@@ -165,12 +165,13 @@ class FastTransport(httpx2.AsyncBaseTransport):
     async def _connect(
         self, loop: asyncio.AbstractEventLoop, pool: Pool, key: Key, timeout: float | None
     ) -> Connection:
-        connection = Connection(loop, pool, key)
+        stdlib, tls = isinstance(loop, asyncio.BaseEventLoop), key.scheme == "https"
+        connection = (BufferedConnection if stdlib or tls else Connection)(loop, pool, key)
         options: dict[str, Any] = {}
-        if key.scheme == "https":
+        if tls:
             context = self._ssl_context or await asyncio.to_thread(self._get_ssl_context)
             options = {"ssl": context, "server_hostname": key.sni or key.host}
-        if isinstance(loop, asyncio.BaseEventLoop) and _is_name(key.host):
+        if stdlib and _is_name(key.host):
             options["happy_eyeballs_delay"] = _HAPPY_EYEBALLS_DELAY
         try:
             async with asyncio.timeout(timeout):

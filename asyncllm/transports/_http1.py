@@ -1,11 +1,11 @@
 """One HTTP/1.1 connection: an asyncio protocol that carries one exchange at a time, and the stream of its body.
 
-    socket -> Connection.buffer_updated -> Exchange.feed -> Exchange.chunks -> ResponseStream.__anext__ -> bytes
+    socket -> Connection.data_received -> Exchange.feed -> Exchange.chunks -> the future of ResponseStream.read
 
-What makes it cheap: no coroutine and no Python frame per chunk, one wake-up for all that has arrived, one timer per
-response that re-arms itself only when it fires. What makes it safe: an exchange leaves its connection the moment it
-ends, and every method that could hurt the connection asks first whether the exchange is still the current one, so that
-a late cancel or close never touches somebody else's response.
+What makes it cheap: no coroutine and no Python frame per chunk, none between a wake-up and its bytes, one wake-up for all
+that has arrived, one timer per response that re-arms itself only when it fires. What makes it safe: an exchange leaves its
+connection the moment it ends, and every method that could hurt the connection asks first whether the exchange is still the
+current one, so that a late cancel or close never touches somebody else's response.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ class Owner(Protocol):
 class Exchange(IncomingResponse):
     """A response, who waits for it, and how far its request has got."""
 
-    __slots__ = ("draining", "last_activity", "paused", "sent", "timer", "unread_limit", "waiter")
+    __slots__ = ("draining", "last_activity", "paused", "reading", "sent", "timer", "unread_limit", "waiter")
 
     def __init__(self, *, head_only: bool, max_header_bytes: int) -> None:
         super().__init__(head_only=head_only, max_header_bytes=max_header_bytes)
         self.sent = False
-        self.waiter: asyncio.Future[None] | None = None
+        self.waiter: asyncio.Future[bytes] | None = None
+        self.reading = False  # the waiter is for bytes of the body
         self.timer: asyncio.TimerHandle | None = None
         self.last_activity = 0.0
         self.paused = False
@@ -89,7 +90,17 @@ class Exchange(IncomingResponse):
     def wake(self) -> None:
         waiter = self.waiter
         if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+            waiter.set_result(self.take() if self.reading else b"")
+
+    def take(self) -> bytes:
+        """All bytes of the body that have arrived."""
+        chunks = self.chunks
+        self.unread = 0
+        if len(chunks) == 1:
+            return chunks.pop()
+        data = b"".join(chunks)
+        chunks.clear()
+        return data
 
     def end(self) -> None:
         """Lets go of everything but the result."""
@@ -100,7 +111,7 @@ class Exchange(IncomingResponse):
         self.wake()
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(asyncio.Protocol):
     """One socket. The pool hands it out; `request` runs an exchange on it; when that ends it goes back, or closes.
 
     `stale` is True when the peer hung up on a reused connection before a byte of the answer: the request can be
@@ -108,7 +119,6 @@ class Connection(asyncio.BufferedProtocol):
     """
 
     __slots__ = (
-        "_buffer",
         "_exchange",
         "_loop",
         "_owner",
@@ -123,7 +133,6 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, key: Key) -> None:
         self._loop = loop
         self._owner = owner
-        self._buffer = owner.buffer if key.scheme == "http" else owner.buffer[:RECEIVE_BYTES_TLS]
         self.key = key
         self._transport: asyncio.Transport | None = None
         self._exchange: Exchange | None = None
@@ -137,22 +146,22 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         exchange = self._exchange
         if exchange is None:
             self.abort()  # nothing was asked: whatever this is, it must not become the next answer
             return
-        exchange.feed(self._buffer[:nbytes])
+        exchange.feed(data)
         if exchange.complete or exchange.error is not None:
             self._end_exchange(exchange)
-        elif exchange.unread > exchange.unread_limit:
-            self._overflow(exchange)
+            return
         waiter = exchange.waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if exchange.reading and waiter is not None and not waiter.done():
+            waiter.set_result(exchange.take())
+            return
+        if exchange.unread > exchange.unread_limit:
+            self._overflow(exchange)
+        exchange.wake()
 
     def eof_received(self) -> None:
         self.connection_lost(None)
@@ -211,14 +220,23 @@ class Connection(asyncio.BufferedProtocol):
             raise
         return exchange
 
-    def wait(self, exchange: Exchange) -> asyncio.Future[None]:
-        """Done when something may have changed: bytes, the head, the end, room for writing. Silence counts anew."""
+    def wait(self, exchange: Exchange) -> asyncio.Future[bytes]:
+        """Done when something may have changed: bytes, the head, the end, room for writing. Silence counts anew. Where the
+        exchange is being read, the result is what has come of the body."""
         waiter = exchange.waiter
         if waiter is not None and not waiter.done():
             raise RuntimeError("another task is already waiting for this response")
         waiter = exchange.waiter = self._loop.create_future()
         exchange.last_activity = self._loop.time()
         return waiter
+
+    def ready(self, exchange: Exchange) -> asyncio.Future[bytes]:
+        """The same for bytes that have arrived already."""
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        future.set_result(exchange.take())
+        if exchange.paused:
+            self.resume_reading(exchange)
+        return future
 
     def finish(self, exchange: Exchange) -> None:
         """Nobody will read on, but the end should be near: it is read in the background, for the connection's reuse."""
@@ -340,6 +358,23 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
 
+class BufferedConnection(Connection, asyncio.BufferedProtocol):
+    """For asyncio's own loop, which takes fresh memory of 256 KiB for every read of a plain protocol, and for TLS. uvloop has
+    a buffer of its own: there this would cost more than it saves."""
+
+    __slots__ = ("_buffer",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: Owner, key: Key) -> None:
+        super().__init__(loop, owner, key)
+        self._buffer = owner.buffer if key.scheme == "http" else owner.buffer[:RECEIVE_BYTES_TLS]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(self._buffer[:nbytes])
+
+
 _ENDED = Exchange(head_only=False, max_header_bytes=0)
 _ENDED.complete = True
 _ENDED.release()
@@ -370,29 +405,28 @@ class ResponseStream(httpx2.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        exchange = self._exchange
-        chunks = exchange.chunks
-        while not chunks:
-            if exchange.error is not None:
-                if self._request is not None:
-                    exchange.error.request = self._request
-                raise exchange.error
-            if exchange.complete:
-                raise StopAsyncIteration
-            try:
-                await self._connection.wait(exchange)
-            except asyncio.CancelledError:
-                self.abort()
-                raise
-        if len(chunks) == 1:
-            data = chunks.pop()
-        else:
-            data = b"".join(chunks)
-            chunks.clear()
-        exchange.unread = 0
-        if exchange.paused:
-            self._connection.resume_reading(exchange)
+        try:
+            while not (data := await self.read()):
+                pass
+        except asyncio.CancelledError:
+            self.abort()
+            raise
         return data
+
+    def read(self) -> asyncio.Future[bytes]:
+        """A step, for whoever cannot afford a coroutine for it. The bytes may be none: then ask again. What ends the body is
+        raised at once, not by the future. A reader that is cancelled must :meth:`abort`."""
+        exchange = self._exchange
+        if exchange.chunks:  # they came while nobody waited
+            return self._connection.ready(exchange)
+        if exchange.error is not None:
+            if self._request is not None:
+                exchange.error.request = self._request
+            raise exchange.error
+        if exchange.complete:
+            raise StopAsyncIteration
+        exchange.reading = True
+        return self._connection.wait(exchange)
 
     def finish(self) -> None:
         """For a reader that knows the body to be over, say by a `[DONE]`: the connection is kept.

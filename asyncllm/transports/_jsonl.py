@@ -20,7 +20,7 @@ class JSONLinesFramer(BoundedFramer):
     def feed(self, data: bytes) -> list[Frame]:
         if self._failure is not None:
             raise self._failure
-        if self._held and b"\n" in data:
+        if self._held and 0x0A in data:
             data = self._take_held() + data
         *lines, rest = data.split(b"\n")
         frames: list[Frame] = []

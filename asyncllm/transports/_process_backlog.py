@@ -142,7 +142,7 @@ class _File:
                 raise OSError("the file of unread output is shorter than it was")
             pieces.append(piece)
             start += len(piece)
-            if b"\n" in piece:
+            if 0x0A in piece:
                 break
         whole, _, _ = b"".join(pieces).rpartition(b"\n")
         return whole.split(b"\n")

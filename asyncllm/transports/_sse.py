@@ -11,6 +11,8 @@ import re
 from ._frames import MAX_FRAME_BYTES, BoundedFramer, Frame
 
 _BOM = b"\xef\xbb\xbf"
+_CR = 0x0D
+"""As a number: bytes that are looked for with `in` are taken for one first, and an exception made and dropped."""
 _NOT_IN_FIELDS = re.compile(r"[\r\n]")
 
 
@@ -29,7 +31,7 @@ class SSEFramer(BoundedFramer):
         retry: the last valid reconnection time in ms, or None.
     """
 
-    __slots__ = ("_cr", "_lenient", "_start", "_unframed", "last_event_id", "retry")
+    __slots__ = ("_between", "_cr", "_lenient", "_start", "_unframed", "last_event_id", "retry")
     _unit = "an event"
 
     def __init__(self, *, lenient: bool = True, unframed: bool = False, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
@@ -37,6 +39,7 @@ class SSEFramer(BoundedFramer):
         self._lenient = lenient
         self._unframed = unframed
         self._start: bytes | None = b""  # the first bytes, until it is clear whether they are a byte order mark
+        self._between = False  # nothing of what came before has to do with what will come
         self._cr = False  # the last byte was CR, taken as a line end: a LF right after it belongs to it
         self.last_event_id = ""
         self.retry: int | None = None
@@ -47,27 +50,32 @@ class SSEFramer(BoundedFramer):
     def read(self, data: bytes) -> list[Frame] | list[bytes]:
         """:meth:`feed`, but where all events are one data line and nothing else, as nearly always, the bytes of these lines:
         a frame and a string for each would cost as much as reading them does."""
-        if self._failure is not None:
-            raise self._failure
         if (  # one whole event of one data line is what most reads bring while a model speaks
-            data[:6] == b"data: "
+            self._between
+            and data[:6] == b"data: "
             and data.find(b"\n") == len(data) - 2
             and data[-1] == 0x0A
-            and self._start is None
-            and not (self._held or self._cr or self.last_event_id)
-            and b"\r" not in data
+            and _CR not in data
             and len(data) <= self._max
         ):
             return [data[6:-2]]
+        self._between = False
+        if self._failure is not None:
+            raise self._failure
+        found = self._read(data)
+        self._between = self._start is None and not (self._held or self._cr or self.last_event_id or self._failure)
+        return found
+
+    def _read(self, data: bytes) -> list[Frame] | list[bytes]:
         if self._start is not None:
             data = self._strip_bom(data)
-        if self._cr or b"\r" in data:
+        if self._cr or _CR in data:
             data = self._unify_line_ends(data)
         if not data:
             return []
         held = self._held
         if held:
-            if b"\n\n" not in data and not (data[:1] == b"\n" and held[-1][-1:] == b"\n"):
+            if data.find(b"\n\n") < 0 and not (data[:1] == b"\n" and held[-1][-1:] == b"\n"):
                 self._hold(data)
                 return self._unless_failed([])
             data = self._take_held() + data
@@ -115,7 +123,7 @@ class SSEFramer(BoundedFramer):
             data = data[1:]
             self._cr = False
         if data:
-            self._cr = data[-1] == 0x0D
+            self._cr = data[-1] == _CR
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _block(self, block: bytes, frames: list[Frame]) -> None:

@@ -72,19 +72,17 @@ class ChatDecoder(WireDecoder):
 
     def decode_lines(self, lines: Iterable[bytes | str]) -> list[StreamEvent]:
         events: list[StreamEvent] = []
-        quick = self._started and not self._raw
         for line in () if self.done else lines:
-            mixed = False
-            if self._speaking:
+            if mixed := self._speaking:
                 try:
                     text = decode_plain(line).choices[0].delta.content
                 except UNREADABLE:
-                    self._speaking, mixed = False, True
+                    self._speaking = False
                 else:
                     if text:
                         events.append(TextDelta(text))
                     continue
-            if quick and (delta := _only_delta(line)) is not None:
+            if self._started and not self._raw and (delta := _only_delta(line)) is not None:
                 self._delta(delta, events)
                 if delta.content:
                     self._mixed = self._mixed or mixed
@@ -93,7 +91,6 @@ class ChatDecoder(WireDecoder):
             self._frame(MessageFrame(line) if isinstance(line, str) else as_message(line), events)
             if self.done:
                 break
-            quick = self._started and not self._raw
         return events
 
     # ---- one frame of any shape
