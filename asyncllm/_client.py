@@ -100,7 +100,10 @@ class Client:
                 raise InvalidRequestError(
                     f"http_client: {kind} is neither an httpx2.AsyncClient nor an SDK's client (AsyncOpenAI, genai.Client)"
                 )
-        self._defaults = CallOptions(**{name: options.pop(name) for name in list(options) if name in NAMES})  # type: ignore[typeddict-item]
+        ours = (
+            NAMES if isinstance(options.get("session"), Session | bytes | None) else NAMES - {"session"}
+        )  # else it is AWS's
+        self._defaults = CallOptions(**{name: options.pop(name) for name in list(options) if name in ours})  # type: ignore[typeddict-item]
         settings = Settings(
             http=self._http,
             sdk_client=sdk_client,

@@ -12,7 +12,7 @@ import httpx2
 from .._version import __version__
 from ..events import ConnectionFailedError, ConnectTimeout, InvalidRequestError, LLMError, LLMTimeoutError, ServerError
 from ..protocols import Encoded, Timeout
-from ..transports import FastTransport, IncomingResponse, ResponseStream, as_response, origin_of
+from ..transports import FastTransport, ResponseStream, as_response, origin_of
 from ._credentials import auth_headers
 
 ERROR_BODY_LIMIT = 65536
@@ -42,7 +42,9 @@ class Answer:
         self._response: httpx2.Response | None = None
         self._headers: Mapping[str, str] | None = None
         self.read: Callable[[], Awaitable[bytes]]
-        if stream is not None and not _is_encoded(stream.head):  # our transport, with nothing in between
+        if stream is not None and not stream.head.has_header(
+            b"content-encoding"
+        ):  # our transport, with nothing in between
             self._head = stream.head
             self.status = self._head.status
             self.read = stream.read
@@ -94,10 +96,6 @@ class Answer:
             self.abort()
             raise
         return b"".join(pieces)[:ERROR_BODY_LIMIT]
-
-
-def _is_encoded(head: IncomingResponse) -> bool:
-    return any(name.lower() == b"content-encoding" for name, _ in head.headers)
 
 
 _closing: set[asyncio.Task[None]] = set()

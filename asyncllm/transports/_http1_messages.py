@@ -120,13 +120,13 @@ class IncomingResponse:
     __slots__ = (
         "_head_only",
         "_header_bytes",
-        "_header_count",
+        "_header_lines",
+        "_headers",
         "_max_header_bytes",
         "_parser",
         "chunks",
         "complete",
         "error",
-        "headers",
         "http_version",
         "keep_alive",
         "on_body",
@@ -140,7 +140,6 @@ class IncomingResponse:
         self.status = 0
         self.reason = b""
         self.http_version = b""
-        self.headers: list[tuple[bytes, bytes]] = []
         self.chunks: list[bytes] = []
         self.on_body = self.chunks.append
         self.unread = 0
@@ -151,13 +150,24 @@ class IncomingResponse:
         self._head_only = head_only
         self._max_header_bytes = max_header_bytes
         self._header_bytes = 0
-        self._header_count = 0
+        self._header_lines: list[bytes] = []  # while they arrive: names and values in turn
+        self._headers = b""  # then as one: they stay as long as the stream is open, and are seldom asked for
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     @property
     def ended(self) -> bool:
         """Nothing more will arrive."""
         return self.complete or self.error is not None
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """Names and values of a head that is there, as they came. Made anew each time."""
+        lines = self._headers.split(b"\n") if self._headers else []
+        return list(zip(lines[::2], lines[1::2], strict=True))
+
+    def has_header(self, name: bytes) -> bool:
+        """`name` in lower case."""
+        return name in self._headers.lower().split(b"\n")[::2]
 
     def feed(self, data: bytes | memoryview) -> None:
         """Takes bytes as they come from the socket. Never raises: see `error`."""
@@ -224,14 +234,12 @@ class IncomingResponse:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_count += 1
         self._header_bytes += len(name) + len(value) + 4
+        self._header_lines += (name, value.strip(b" \t"))
         if self._header_bytes > self._max_header_bytes:
             self.fail(self._too_large())
-        elif self._header_count > MAX_HEADERS:
+        elif len(self._header_lines) > 2 * MAX_HEADERS:
             self.fail(httpx2.RemoteProtocolError(f"more than {MAX_HEADERS} headers or trailers"))
-        elif not self.status:
-            self.headers.append((name, value.strip(b" \t")))
         if self.error is not None:
             raise self.error
 
@@ -243,10 +251,12 @@ class IncomingResponse:
             self.fail(httpx2.RemoteProtocolError("the server switched protocols (101) without being asked to"))
             raise ValueError("upgrade")
         if status < 200:
-            self.headers.clear()
+            self._header_lines.clear()
             self.reason = b""
             return
         self.status = status
+        self._headers = b"\n".join(self._header_lines)  # no line end can be in them
+        self._header_lines.clear()
         self.keep_alive = parser.should_keep_alive()
         version = parser.get_http_version()
         self.http_version = _VERSIONS.get(version) or f"HTTP/{version}".encode()
