@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from types import TracebackType
@@ -399,10 +400,9 @@ class Client:
                 await results._break(
                     IncompleteStreamError("the client was closed before the end of the map", retryable=False)
                 )
-            for stream in list(self._streams):
-                await stream._break(
-                    IncompleteStreamError("the client was closed before the end of the stream", retryable=False)
-                )
+            why = "the client was closed before the end of the stream"
+            broken = [stream._break(IncompleteStreamError(why, retryable=False)) for stream in self._streams]
+            await asyncio.gather(*broken)  # at once: an agent has two seconds to stop
             if self._kept is not None:
                 await self._kept.close()
             await self._backend.aclose()

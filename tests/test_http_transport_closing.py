@@ -12,7 +12,7 @@ from _rawserver import SOON, STREAM_END, STREAM_HEAD, RawConnection, answering, 
 
 from asyncllm.transports import _http1
 from asyncllm.transports._http import FastTransport
-from asyncllm.transports._http1 import ResponseStream
+from asyncllm.transports._http1_stream import ResponseStream
 from asyncllm.transports._pool import PoolCounts
 
 NONE = PoolCounts(0, 0, 0)

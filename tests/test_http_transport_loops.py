@@ -15,7 +15,7 @@ import uvloop
 from _rawserver import STREAM_END, STREAM_HEAD, answering, chunk, raw_server, raw_server_thread, response
 
 from asyncllm.transports._http import FastTransport
-from asyncllm.transports._http1 import ResponseStream
+from asyncllm.transports._http1_stream import ResponseStream
 from asyncllm.transports._pool import PoolCounts
 
 Run = Callable[[Coroutine[Any, Any, None]], None]

@@ -21,8 +21,9 @@ from urllib.request import getproxies
 
 import httpx2
 
-from ._http1 import BufferedConnection, Connection, Key, ResponseStream
+from ._http1 import BufferedConnection, Connection, Key
 from ._http1_messages import MAX_HEADER_BYTES, IncomingResponse, OutgoingRequest, encode_message, encode_request
+from ._http1_stream import ResponseStream
 from ._pool import Pool, PoolCounts
 
 if sys.platform != "win32":
