@@ -42,6 +42,11 @@ for kind, *given in runs[min(number, len(runs) - 1)]:
     elif kind == "drain":
         for line in sys.stdin.buffer:
             log.write(json.dumps(line.decode("utf-8", "replace")) + "\\n")
+    elif kind == "write":
+        path = os.path.join(os.environ["HOME"], given[0])
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as file:
+            file.write(base64.b64decode(given[1]))
     elif kind == "hold":
         signal.pause()
     elif kind == "end":
@@ -69,6 +74,11 @@ def reads(part: str) -> Step:
 def drains() -> Step:
     """Until its input ends."""
     return ["drain"]
+
+
+def writes(path: str, data: bytes) -> Step:
+    """At the end of a file in its HOME."""
+    return ["write", path, base64.b64encode(data).decode()]
 
 
 def holds() -> Step:

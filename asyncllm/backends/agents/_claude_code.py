@@ -60,7 +60,7 @@ class ClaudeCodeOptions(AgentOptions, frozen=True, kw_only=True, forbid_unknown_
         append_system: the system prompt is added to its own, in place of replacing it.
         max_turns: answers of the model in one turn.
         max_budget_usd: what one process may spend.
-        settings: more settings, or the path of a file with them.
+        settings: more settings: as a mapping, as JSON, or the path of a file with them.
         setting_sources: which of the user's settings it reads; with `isolated=True` none.
         strict_mcp: only the MCP servers that are given here; always so with `isolated=True`.
         fallback_model: what it uses while its model is overloaded.
@@ -114,14 +114,16 @@ class ClaudeCodeBackend(AgentBackend):
         return key_of(turn.request, turn.system)
 
     async def connect(self, turn: Turn) -> Channel:
-        request = turn.request
+        return ClaudeCodeChannel(self, self.key_of(turn))
+
+    # ---- for the channels
+
+    def check(self, request: Request) -> None:
+        """Raises :class:`InvalidRequestError` for what it cannot do."""
         if request.tool_choice not in (None, "auto", "none"):
             raise InvalidRequestError(f"{NAME} chooses its tools itself: tool_choice={request.tool_choice!r}")
         if request.tools and request.tool_choice != "none" and self.interface != "stream-json":
             raise InvalidRequestError(f"{NAME}: tools of yours need interface='stream-json'")
-        return ClaudeCodeChannel(self, self.key_of(turn))
-
-    # ---- for the channels
 
     async def environment_of(self, request: Request, *, resumed: bool) -> dict[str, str]:
         """The whole environment of a process. The token provider is asked for a token now."""
@@ -137,7 +139,9 @@ class ClaudeCodeBackend(AgentBackend):
             token = await Credentials(NAME, api_key=given.api_key, token_provider=given.token_provider).token()
         retries = self.own.retries if self.own.retries is not None else RETRIES if resumed else 0
         bearer = given.token_provider is not None
-        said = variables(request, retries=retries, token=token, bearer=bearer, base_url=given.base_url)
+        said = variables(
+            request, retries=retries, headers=given.headers, token=token, bearer=bearer, base_url=given.base_url
+        )
         return {**env, **said, **self.own.env}
 
     def command(self, turn: Turn, scratch: Scratch, resumed: Resumed | None, id: str | None) -> list[str]:
@@ -145,9 +149,11 @@ class ClaudeCodeBackend(AgentBackend):
         own, request = self.own, turn.request
         isolated = own.isolated and own.setting_sources is None
         mode: PermissionMode = "default" if own.can_use_tool is not None else "dontAsk"
-        settings = own.settings if isinstance(own.settings, str) or own.settings is None else None
-        if own.settings is not None and settings is None:
-            settings = scratch.write("settings.json", as_json(own.settings))
+        settings = own.settings
+        if isinstance(settings, str) and settings.lstrip().startswith("{"):
+            settings = scratch.write("settings.json", settings.encode("utf-8", "replace"))
+        elif settings is not None and not isinstance(settings, str):
+            settings = scratch.write("settings.json", as_json(settings))
         command = Command(
             interface=self.interface,
             model=request.model,

@@ -31,6 +31,8 @@ from ...protocols.claude_code import (
     StreamDecoder,
     ask,
     initialize,
+    leaf_of,
+    overhear,
     plain_prompt,
     user_line,
 )
@@ -65,13 +67,16 @@ class ClaudeCodeChannel(Channel):
         self._turn: Turn | None = None
         self._parked = False  # the turn stood still until it got results
         self._heard = False  # the process has said something since it was told something
+        self._lost = False  # it ended before that
+        self._ending = False  # nobody reads what it says any more
 
     # ---- beginning a turn
 
     async def say(self, turn: Turn) -> None:
         waiting, self.waiting = self.waiting, ()
+        self._backend.check(turn.request)
         self._turn, self._parked = turn, bool(waiting)
-        self.reusable = self._heard = False
+        self.reusable = self._heard = self._ending = False
         process, decoder = self._process, self._decoder
         if process is None:
             await self._begin(turn)
@@ -81,8 +86,9 @@ class ClaudeCodeChannel(Channel):
             decoder.answer(turn.results)
             line = decoder.desk.take()
         else:
+            decoder.desk.renew()
             self._decoder = self._new_decoder(turn, decoder.session, decoder)
-            line = self._prompt(turn)
+            line = decoder.desk.take() + self._prompt(turn)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its last words say why
             await process.write(line)
 
@@ -125,12 +131,12 @@ class ClaudeCodeChannel(Channel):
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     if isinstance(decoder, StreamDecoder) and self._both:
                         tools = bool(turn.request.tools) and turn.request.tool_choice != "none"
-                        prompt = initialize("initialize", tools=tools, agents=own.agents) + prompt
+                        prompt = initialize(tools=tools, agents=own.agents) + prompt
                     await process.write(prompt)
-                if self._both:
-                    self._events = await self._read(process, decoder)
-                else:
+                if not self._both:
                     process.close_stdin()
+                if isinstance(decoder, StreamDecoder):  # the others say nothing before the answer is whole
+                    self._events = await self._read(process, decoder)
         except TimeoutError:
             raise ConnectTimeout(
                 f"claude said nothing for {own.start_timeout:g} s after its start (start_timeout= is how long it may take)"
@@ -166,7 +172,8 @@ class ClaudeCodeChannel(Channel):
         events, self._events = self._events, []
         while not events:
             events = await self._read(process, decoder)
-            if events and not self._heard:
+            if self._lost:
+                self._lost = False
                 await self._again()
                 return await self.next()
         self._begun = self._begun or has_content(events)
@@ -185,8 +192,11 @@ class ClaudeCodeChannel(Channel):
         elif lines := await process.lines():
             self._heard = True
             events = decoder.decode_lines(lines)
-        else:
+        elif self._heard:
             return decoder.close(await _exit_of(process))
+        else:
+            self._lost = True
+            return []
         if isinstance(decoder, StreamDecoder):
             desk = decoder.desk
             while desk.permissions:
@@ -198,7 +208,7 @@ class ClaudeCodeChannel(Channel):
 
     async def _permit(self, desk: Desk, asked: Permission) -> None:
         decide = self._backend.own.can_use_tool
-        if decide is None:
+        if decide is None or self._ending:
             desk.decide(asked, allow=False, why=NOBODY)
             return
         allowed = decide(asked.name, asked.arguments)
@@ -218,7 +228,11 @@ class ClaudeCodeChannel(Channel):
             return events
         folder = sessions_of(self._env, decoder.session.cwd or own.directory)
         state = await asyncio.to_thread(read_state, folder, decoder.session.id)
-        return [replace(event, state=state) if isinstance(event, Session) and event.turn else event for event in events]
+        named = [event for event in events if isinstance(event, Session)]
+        if not named:
+            return events
+        session = replace(named[-1], turn=named[-1].turn or leaf_of(state or b""), state=state)
+        return [session if event is named[-1] else event for event in events]
 
     async def _failed(self, error: LLMError) -> None:
         """What was asked is taken back, so that it is not in the session when it is asked again."""
@@ -236,6 +250,7 @@ class ClaudeCodeChannel(Channel):
             or not self._both
         ):
             return False
+        self._ending = self._heard = True
         try:
             async with asyncio.timeout(GRACE):
                 await process.write(ask(self._next_id(), "interrupt"))
@@ -269,9 +284,8 @@ class ClaudeCodeChannel(Channel):
                     lines = await process.lines()
                     if not lines:
                         return False
-                    rest = StreamDecoder(decoder.session, desk=desk)  # nobody wants to know the rest
-                    rest.decode_lines(lines)
-        except (TimeoutError, BrokenPipeError, ConnectionResetError):
+                    overhear(desk, lines)
+        except (TimeoutError, BrokenPipeError, ConnectionResetError, LLMError):
             return False
         reply = desk.replies.pop(id)
         return reply is not None and reply.get("rewound") is True

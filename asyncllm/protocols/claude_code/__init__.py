@@ -14,7 +14,7 @@ from ._command import (
     user_line,
     variables,
 )
-from ._control import NOBODY, PREFIX, SERVER, Desk, Permission, ask
+from ._control import NOBODY, PREFIX, SERVER, Desk, Permission, ask, overhear
 from ._decode import StreamDecoder
 from ._output import OutputDecoder
 from ._state import covers, file_name, folder_of, leaf_of, until
@@ -39,6 +39,7 @@ __all__ = [
     "initialize",
     "key_of",
     "leaf_of",
+    "overhear",
     "plain_prompt",
     "until",
     "user_line",

@@ -16,7 +16,7 @@ from msgspec import Struct
 from ...events import Audio, File, Image, InvalidRequestError, Part, Text
 from .._json import to_json
 from .._request import Request
-from ._control import PREFIX, SERVER, ask, line
+from ._control import BEGINNING, PREFIX, SERVER, ask, line
 
 Interface = Literal["stream-json", "print", "json", "text"]
 PermissionMode = Literal["acceptEdits", "auto", "bypassPermissions", "default", "dontAsk", "plan"]
@@ -127,11 +127,19 @@ def _thinking(reasoning: str | int | None) -> list[str]:
 
 
 def variables(
-    request: Request, *, retries: int, token: str = "", bearer: bool = False, base_url: str | None = None
+    request: Request,
+    *,
+    retries: int,
+    headers: Mapping[str, str] = {},
+    token: str = "",
+    bearer: bool = False,
+    base_url: str | None = None,
 ) -> dict[str, str]:
-    """What the environment says. `token` is a key, or a bearer token; that of a subscription has a name of its own."""
+    """What the environment says. `headers` are the client's; `token` is a key, or a bearer token; that of a subscription has a
+    name of its own."""
     env = {
         "CLAUDE_CODE_MAX_RETRIES": str(retries),
+        "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",  # a stream that breaks is an error, not said twice
         "CLAUDE_CODE_EAGER_FLUSH": "1",  # the session's file is whole when the result is said
         "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",  # they would go on, and speak, when nobody listens
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
@@ -148,8 +156,8 @@ def variables(
         env["ANTHROPIC_BASE_URL"] = base_url.rstrip("/").removesuffix("/v1")
     if request.max_tokens is not None:
         env["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(request.max_tokens)
-    if request.extra_headers:
-        env["ANTHROPIC_CUSTOM_HEADERS"] = "\n".join(f"{name}: {value}" for name, value in request.extra_headers.items())
+    if headers := {**headers, **request.extra_headers}:
+        env["ANTHROPIC_CUSTOM_HEADERS"] = "\n".join(f"{name}: {value}" for name, value in headers.items())
     if request.extra_body:
         env["CLAUDE_CODE_EXTRA_BODY"] = to_json(request.extra_body)
     return env
@@ -158,12 +166,12 @@ def variables(
 # ---- lines
 
 
-def initialize(id: str, *, tools: bool, agents: Mapping[str, object] | None = None) -> bytes:
+def initialize(*, tools: bool, agents: Mapping[str, object] | None = None) -> bytes:
     """The first line of a session that speaks both ways."""
     more: dict[str, object] = {"agents": agents} if agents else {}
     if tools:
         more["sdkMcpServers"] = [SERVER]
-    return ask(id, "initialize", hooks=None, **more)
+    return ask(BEGINNING, "initialize", hooks=None, **more)
 
 
 def user_line(id: str, parts: Sequence[Part]) -> bytes:

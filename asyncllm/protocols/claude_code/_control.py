@@ -6,13 +6,14 @@ we answer with a `control_response`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from ...events import ToolCall, ToolResult
-from .._json import to_json
+from .._json import parse_json, to_json
 from .._request import Tool
 from ..agents._mcp import Asked, answered, respond
 
@@ -30,6 +31,10 @@ def line(message: Mapping[str, object]) -> bytes:
 def ask(id: str, subtype: str, **fields: object) -> bytes:
     """A request of ours; the reply comes as a `control_response` with this id."""
     return line({"type": "control_request", "request_id": id, "request": {"subtype": subtype, **fields}})
+
+
+BEGINNING = "initialize"
+"""The id of the first request of ours."""
 
 
 class Permission(Struct, frozen=True):
@@ -53,12 +58,14 @@ class Desk:
         outbox: lines to be written to the program.
         permissions: what it wants to be allowed.
         replies: its answers to what we asked, by the id of the request; None where it refused.
+        refusal: why it did not want to begin.
     """
 
     def __init__(self, tools: Sequence[Tool] = (), *, version: str = "") -> None:
         self.outbox: list[bytes] = []
         self.permissions: list[Permission] = []
         self.replies: dict[str, dict[str, Any] | None] = {}
+        self.refusal: str | None = None
         self._tools = tuple(tools)
         self._version = version
         self._names = {PREFIX + spelled(tool.name): tool.name for tool in tools}
@@ -75,7 +82,10 @@ class Desk:
     def asks(self, event: Mapping[str, Any]) -> None:
         """One `control_request`."""
         id, request = event.get("request_id"), event.get("request")
-        if not isinstance(id, str) or not isinstance(request, dict):
+        if not isinstance(id, str):
+            return
+        if not isinstance(request, dict):
+            self._refuse(id, "there is no request")
             return
         match request.get("subtype"):
             case "mcp_message":
@@ -99,7 +109,10 @@ class Desk:
         if isinstance(response, dict) and isinstance(id := response.get("request_id"), str):
             given = response.get("response")
             good = response.get("subtype") == "success"
-            self.replies[id] = (given if isinstance(given, dict) else {}) if good else None
+            if id != BEGINNING:
+                self.replies[id] = (given if isinstance(given, dict) else {}) if good else None
+            elif not good:
+                self.refusal = str(response.get("error"))
 
     def _mcp(self, id: str, request: dict[str, Any]) -> None:
         message = request.get("message")
@@ -200,10 +213,41 @@ class Desk:
         inner = {"subtype": "error", "request_id": id, "error": why}
         self.outbox.append(line({"type": "control_response", "response": inner}))
 
+    def renew(self) -> None:
+        """Another turn begins: nobody waits for what the one before it asked."""
+        for pending in self._pending.values():
+            self._refuse(pending.request, "the turn is over")
+        for asked in self.permissions:
+            self.decide(asked, allow=False, why="the turn is over")
+        for left in (self._pending, self._results, self._said, self.permissions):
+            left.clear()
+
     def take(self) -> bytes:
         """What is to be written now."""
         lines, self.outbox = self.outbox, []
         return b"".join(lines)
+
+
+def overhear(desk: Desk, lines: Iterable[bytes]) -> None:
+    """Of these lines only what is asked and replied: nobody wants to know the rest."""
+    for raw in lines:
+        event = parsed(raw)
+        match event.get("type") if isinstance(event, dict) else None:
+            case "control_request":
+                desk.asks(event)
+            case "control_response":
+                desk.replied(event)
+
+
+def parsed(line: bytes) -> Any:
+    """What a line says; None if it is no JSON."""
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        try:
+            return parse_json(line.decode("utf-8", "replace"))
+        except ValueError:
+            return None
 
 
 def spelled(name: str) -> str:

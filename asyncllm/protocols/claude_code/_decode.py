@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from ...events import (
+    InvalidRequestError,
     LLMError,
     RawEvent,
     Retrying,
@@ -25,17 +25,20 @@ from ...events import (
     ToolResult,
 )
 from .._finish import finish_reason
-from .._json import parse_json, to_json
+from .._json import to_json
 from ..agents._exit import Exit
 from ..agents._turn import mark
 from ._content import content_of
-from ._control import Desk
-from ._errors import ABORTED, Trouble, exit_error, not_json, result_error, retry_error
+from ._control import Desk, parsed
+from ._errors import ABORTED, FAILED, Trouble, exit_error, not_json, result_error, retry_error
 from ._steps import Steps
-from ._usage import cost_of, usage_of
+from ._usage import amount, cost_of, usage_of
 
 SYNTHETIC = "<synthetic>"
 """The model of messages that the program has written itself: its errors, and what its own commands print."""
+
+_SPOKEN = ("stream_event", "assistant", "user", "tool_progress")
+"""What sub-agents say, too."""
 
 _LOST = {"failed": "could not be reached", "needs-auth": "wants to be signed in to"}
 
@@ -77,6 +80,7 @@ class StreamDecoder:
         self._streamed: set[str] = set()  # messages whose raw events were said
         self._known = False  # the session was named
         self._sense = False
+        self._nonsense = b""  # the first line that was not JSON, until one is
 
     # ---- lines
 
@@ -95,11 +99,14 @@ class StreamDecoder:
     def close(self, exit: Exit) -> list[StreamEvent]:
         """The process is gone. Its exit code says nothing where the end of the turn was said."""
         events = self.decode_lines(())
-        if not self.done and exit.tail.strip() and isinstance(_parsed(exit.tail), dict):
+        if not self.done and exit.tail.strip() and isinstance(parsed(exit.tail), dict):
             self._line(exit.tail, events)  # whole, but for its newline
             exit = replace(exit, tail=b"")
         if not self.done:
-            self._fail(exit_error(exit, said=self._sense, retry=self._trouble.retry), events)
+            if self._nonsense and not self._sense and not exit.stderr:
+                self._fail(not_json(self._nonsense), events)
+            else:
+                self._fail(exit_error(exit, said=self._sense, retry=self._trouble.retry), events)
         return events
 
     def fail(self, error: LLMError) -> list[StreamEvent]:
@@ -114,10 +121,9 @@ class StreamDecoder:
         self.parked = False
 
     def _line(self, line: bytes, events: list[StreamEvent]) -> None:
-        event = _parsed(line)
+        event = parsed(line)
         if not isinstance(event, dict):
-            if not self._sense:
-                self._fail(not_json(line), events)
+            self._nonsense = self._nonsense or line
             return
         self._sense = True
         self._event(event, events)
@@ -127,7 +133,7 @@ class StreamDecoder:
 
     def _event(self, event: dict[str, Any], events: list[StreamEvent]) -> None:
         kind = event.get("type")
-        if event.get("parent_tool_use_id") is not None and kind in ("stream_event", "assistant", "user"):
+        if event.get("parent_tool_use_id") is not None and kind in _SPOKEN:
             self._unknown(event, events)
             return
         match kind:
@@ -147,10 +153,12 @@ class StreamDecoder:
                 self.desk.withdrawn(event)
             case "control_response":
                 self.desk.replied(event)
+                if self.desk.refusal is not None:
+                    self._fail(InvalidRequestError(f"Claude Code refuses to begin: {self.desk.refusal}"), events)
             case "rate_limit_event":
                 limit = event.get("rate_limit_info")
-                if isinstance(limit, dict) and limit.get("status") == "rejected":
-                    self._trouble.limit = limit
+                if isinstance(limit, dict):
+                    self._trouble.limit = limit if limit.get("status") == "rejected" else None
             case "tool_progress":
                 self._progress(event, events)
             case "keep_alive":
@@ -203,7 +211,7 @@ class StreamDecoder:
         self._named(events)
 
     def _begin(self, message: Mapping[str, Any], events: list[StreamEvent]) -> None:
-        self._trouble.retry = ""
+        self._trouble = Trouble(limit=self._trouble.limit)
         self._steps.begin(message.get("model"), message.get("id"), events)
 
     def _named(self, events: list[StreamEvent]) -> None:
@@ -225,15 +233,13 @@ class StreamDecoder:
             if isinstance(block, dict) and block.get("type") == "tool_result":
                 self._moved(event)
                 given = block.get("tool_use_id")
-                call = self._steps.result_of(given if isinstance(given, str) else "")
-                if call is not None:
-                    failed = block.get("is_error") is True
-                    events.append(ToolResult(call.id, call.name, content_of(block.get("content")), failed))
+                if isinstance(given, str):
+                    self._steps.result(given, content_of(block.get("content")), block.get("is_error") is True, events)
 
     def _progress(self, event: Mapping[str, Any], events: list[StreamEvent]) -> None:
-        id, name, seconds = (event.get(field) for field in ("tool_use_id", "tool_name", "elapsed_time_seconds"))
-        if isinstance(id, str) and isinstance(name, str) and isinstance(seconds, int | float):
-            events.append(ToolProgress(id, name, float(seconds)))
+        id, name, seconds = event.get("tool_use_id"), event.get("tool_name"), amount(event.get("elapsed_time_seconds"))
+        if isinstance(id, str) and isinstance(name, str) and seconds is not None:
+            events.append(ToolProgress(id, name, seconds))
 
     # ---- what the program says
 
@@ -243,7 +249,7 @@ class StreamDecoder:
                 self._init(event)
             case "api_retry":
                 attempt, delay = event.get("attempt"), event.get("retry_delay_ms")
-                seconds = delay / 1000 if isinstance(delay, int | float) else 0.0
+                seconds = (amount(delay) or 0.0) / 1000
                 error = retry_error(event, self._clock())
                 error.provider = self.session.backend
                 self._trouble.retry = error.message
@@ -277,8 +283,12 @@ class StreamDecoder:
         self.cost = self.cost if cost is None else cost
         if isinstance(id := result.get("session_id"), str) and not self.session.id:
             self.session = replace(self.session, id=id)
+        denials = result.get("permission_denials")
+        for denial in denials if isinstance(denials, list) else ():
+            if isinstance(denial, dict) and isinstance(call := denial.get("tool_use_id"), str):
+                self._steps.denied(call, events)
         good = result.get("subtype") == "success" and result.get("is_error") is not True
-        if not good or result.get("terminal_reason") in ABORTED:
+        if not good or result.get("terminal_reason") in (*ABORTED, *FAILED):
             steps = self._steps
             error = result_error(result, self._trouble, self._clock(), text=steps.text, said=steps.speaking)
             if usage is not None and usage.total_tokens and steps.open:
@@ -321,17 +331,9 @@ def _last_reason(raw: str | None, result: Mapping[str, Any]) -> Any:
     """A result without an error is success, whatever the last message ended with: a tool that ends the turn, for example."""
     reason = finish_reason(raw)
     completed = result.get("terminal_reason") in (None, "completed")
-    return "stop" if completed and reason in ("tool_calls", "other") else reason
-
-
-def _parsed(line: bytes) -> object:
-    try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        try:
-            return parse_json(line.decode("utf-8", "replace"))
-        except ValueError:
-            return None
+    if reason in ("tool_calls", "other"):
+        return "stop" if completed else "other"
+    return reason
 
 
 def _text_of(blocks: Iterable[object]) -> str:

@@ -3,6 +3,7 @@ status, the subtype and the reason of its result, the limits of a plan. Its sent
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -50,12 +51,33 @@ _WORDS = {
 _BROAD = ("authentication", "server_error", "invalid_request", "")
 """Kinds that an HTTP status, or else the sentence, makes finer."""
 
-_REASONS = {"prompt_too_long": "context_length", "image_error": "invalid_request"}
+_REASONS = {
+    "prompt_too_long": "context_length",
+    "blocking_limit": "context_length",
+    "rapid_refill_breaker": "context_length",
+    "image_error": "invalid_request",
+}
+
+FAILED = (*_REASONS, "model_error")
+"""Reasons that are none of success, whatever else the result says."""
 
 _SUBTYPES: dict[str, type[LLMError]] = {
     "error_max_budget_usd": BillingError,
     "error_max_structured_output_retries": InvalidOutputError,
 }
+
+_CUT = re.compile(r"mid-response|mid-stream|while thinking, before", re.IGNORECASE)
+
+_SENTENCES = (
+    (re.compile(r"\b(?:hit|reached) your\b.{0,40}\blimit\b|\blimit reached\b", re.IGNORECASE), "rate_limit"),
+    (re.compile(r"output token maximum"), "max_output"),
+    (re.compile(r"issue with the selected model"), "not_found"),
+    (_CUT, "cut"),
+    (re.compile(r"API Error: .*(?:connect|timed out)", re.IGNORECASE), "connection"),
+)
+"""What it writes where it gives no word and no status: "You've hit your limit · resets 4pm (America/Los_Angeles)"."""
+
+_STATUS = re.compile(r"API Error: (?:Request rejected \()?(\d{3})\b")
 
 _MISSING = ("No conversation found", "No message found")
 
@@ -110,13 +132,13 @@ def failure(
     """The error that a word, a status and a sentence mean."""
     kind = kind or _WORDS.get(trouble.word, "")
     fields: dict[str, Any] = {"status": status, "code": code or None, "request_id": trouble.request_id}
-    if trouble.limit is not None:
+    if trouble.limit is not None and kind in ("rate_limit", "") and status in (None, 429):
         kind = "rate_limit"
     elif kind in _BROAD:
         if status is not None:
             kind = _by_status(kind, words, status)
         elif kind == "server_error":
-            kind = "cut" if said else "connection"  # there was no HTTP answer, or its body broke
+            kind = "cut" if said or _CUT.search(words) else "connection"  # its body broke, or there was no HTTP answer
         elif not kind:
             kind = _by_words(words)
     if kind == "rate_limit":
@@ -138,6 +160,9 @@ def _by_status(kind: str, words: str, status: int) -> str:
 
 
 def _by_words(words: str) -> str:
+    for pattern, kind in _SENTENCES:
+        if pattern.search(words):
+            return kind
     found = classify({"error": {"message": words}})
     return found.kind if type(found) is not ServerError else "unknown"  # "server_error" is what it says of anything
 
@@ -181,7 +206,7 @@ def not_json(line: bytes) -> LLMError:
     return ProtocolError(_clipped(f"Claude Code says what is not JSON: {words}"), body=words, retryable=False)
 
 
-def plain_error(words: str, exit: Exit) -> LLMError:
+def plain_error(words: str, exit: Exit, now: datetime) -> LLMError:
     """Text output has nothing but words."""
     if not words and not exit.stderr:
         return IncompleteStreamError(f"Claude Code said nothing ({exit.words})")
@@ -189,7 +214,8 @@ def plain_error(words: str, exit: Exit) -> LLMError:
         return IncompleteStreamError(_clipped(f"Claude Code was ended ({exit.words}): {words or exit.stderr}"))
     if not words:
         return exit_error(exit, said=False)
-    return BY_KIND[_by_words(words)](_clipped(words))
+    found = _STATUS.search(words)
+    return failure(Trouble(), words, int(found[1]) if found is not None else None, now)
 
 
 def _clipped(words: str) -> str:

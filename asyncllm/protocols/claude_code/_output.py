@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
+from msgspec.structs import replace
+
 from ...events import Finish, LLMError, Session, StreamError, StreamEvent, StreamStart, TextDelta
+from .._json import to_json
 from ..agents._exit import Exit
 from ..agents._turn import mark
+from ._control import parsed
 from ._decode import StreamDecoder
 from ._errors import plain_error
 
@@ -44,12 +48,16 @@ class OutputDecoder:
         self.done = True
         if self._form == "json":
             inner = StreamDecoder(self.session, model=self._model, warnings=self._warnings, clock=self._clock)
-            events = [*inner.decode_lines(self._lines), *inner.close(exit)]
+            lines = self._lines
+            whole = parsed(b"\n".join([*lines, exit.tail]))
+            if isinstance(whole, list):  # who is verbose lists all that a stream would have said
+                lines, exit = [to_json(line).encode() for line in whole], replace(exit, tail=b"")
+            events = [*inner.decode_lines(lines), *inner.close(exit)]
             self.session = inner.session
             return events
         text = b"\n".join([*self._lines, exit.tail]).decode("utf-8", "replace").strip()
         if exit.code != 0 or not text:
-            error = plain_error(text, exit)
+            error = plain_error(text, exit, self._clock())
             error.provider = self.session.backend
             return [StreamError(error)]
         start = StreamStart(self._model, "", self.session.backend, self._warnings)

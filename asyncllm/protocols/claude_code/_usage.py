@@ -22,5 +22,11 @@ def usage_of(result: Mapping[str, Any], before: float) -> Usage | None:
 
 def cost_of(result: Mapping[str, Any]) -> float | None:
     """In US dollars, of all turns of the process so far."""
-    cost = result.get("total_cost_usd")
-    return float(cost) if isinstance(cost, int | float) and not isinstance(cost, bool) else None
+    return amount(result.get("total_cost_usd"))
+
+
+def amount(value: object) -> float | None:
+    """A number that is not negative, and no bigger than makes sense."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+        return None
+    return float(value)
