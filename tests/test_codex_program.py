@@ -57,6 +57,7 @@ def agrees_at_the_terminal(found: Row, expected: Row) -> None:
 
 
 @pytest.mark.req("seed-A10")
+@pytest.mark.recordings("codex")
 @pytest.mark.parametrize("name", EXEC)
 async def test_exec(name: str, tmp_path: Path) -> None:
     row = EXEC[name]
@@ -77,6 +78,7 @@ def without_lost(row: Row) -> Row:
 
 
 @pytest.mark.req("seed-A10")
+@pytest.mark.recordings("codex")
 @pytest.mark.parametrize("name", APP)
 async def test_app_server(name: str, tmp_path: Path) -> None:
     rows = APP[name]
@@ -289,6 +291,7 @@ async def test_a_missing_program_says_how_to_install_it(tmp_path: Path) -> None:
     ("options", "words"),
     [
         ({"sandbox": "none"}, "sandbox"),
+        ({"approval": "on-failure"}, "approval"),
         ({"interface": "mcp"}, "interface"),
         ({"token_provider": lambda: "x"}, "token provider"),
         ({"model_provider": "x", "api_key": "y"}, "model_provider"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+from collections.abc import Iterator
 
 import pytest
 from _codex import APP, EXEC, FOLDER, Row, agrees, exec_decoder, exit_of, fed, lines_of, told, turn_decoder, turns_of
@@ -12,7 +14,19 @@ from hypothesis import strategies as st
 from asyncllm.events import Finish, Retrying, StreamError, StreamEvent, fold
 from asyncllm.protocols.agents._exit import Exit
 
+pytestmark = [pytest.mark.req("seed-A10"), pytest.mark.recordings("codex")]
+
 TURNS = [(name, number) for name, rows in APP.items() for number in range(len(rows))]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _utc() -> Iterator[None]:
+    """Codex tells times of day in the zone of its machine: that of the recordings was this one."""
+    with pytest.MonkeyPatch.context() as there:
+        there.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 def test_no_recording_is_left_out() -> None:
@@ -20,7 +34,6 @@ def test_no_recording_is_left_out() -> None:
     assert recorded == {*EXEC, *APP}
 
 
-@pytest.mark.req("seed-A10")
 @pytest.mark.parametrize("name", EXEC)
 def test_exec(name: str) -> None:
     agrees(told(exec_events(name)), EXEC[name])
@@ -38,7 +51,6 @@ def pieces(lines: list[bytes], cuts: list[int]) -> list[list[bytes]]:
     return [lines[start:end] for start, end in itertools.pairwise(ends)]
 
 
-@pytest.mark.req("seed-A10")
 @pytest.mark.parametrize(("name", "number"), TURNS)
 def test_app_server(name: str, number: int) -> None:
     thread, lines = turns_of(lines_of(name)[0])[number]
@@ -66,6 +78,39 @@ def test_without_the_counts_before_there_is_no_usage() -> None:
     decoder = exec_decoder(row)
     decoder._before = None
     assert not fold(decoder.decode_lines(lines_of("resume_2")[0])).usage
+
+
+@given(cuts=st.lists(st.integers(0, 10_000), max_size=6), turn=st.sampled_from(TURNS))
+def test_however_the_lines_of_the_server_come(turn: tuple[str, int], cuts: list[int]) -> None:
+    """In one piece, line by line, or in between: a turn that stands still does so where it did."""
+    name, number = turn
+    thread, lines = turns_of(lines_of(name)[0])[number]
+    if name == "appserver_dynamic_tool":  # by whom it is answered decides where its step ends
+        cuts = list(range(len(lines)))
+    decoder, events = turn_decoder(thread), list[StreamEvent]()
+    for piece in pieces(lines, cuts):
+        events += decoder.decode_lines(piece)
+        if decoder.asked:
+            decoder.asked.clear()
+            events += decoder.park()
+    events += decoder.close(exit_of(name))
+    one_by_one = turn_decoder(thread)
+    assert without_errors(events) == without_errors(fed(one_by_one, [lines]) + one_by_one.close(exit_of(name)))
+
+
+@pytest.mark.parametrize("name", ["text", "tool_mcp", "unicode", "appserver_text", "appserver_tool_mcp"])
+def test_byte_by_byte(name: str) -> None:
+    """Lines are what is between newlines, and nothing else: whatever bytes come, the decoder sees these."""
+    data = (FOLDER / f"{name}.stdout").read_bytes()
+    lines, held = list[bytes](), b""
+    for at in range(len(data)):
+        *whole, held = (held + data[at : at + 1]).split(b"\n")
+        lines += whole
+    assert lines == lines_of(name)[0]
+    if name in EXEC:
+        decoder = exec_decoder(EXEC[name])
+        one_by_one = [event for line in lines for event in decoder.decode_lines([line])]
+        agrees(told(one_by_one + decoder.close(exit_of(name))), EXEC[name])
 
 
 @given(cuts=st.lists(st.integers(0, 10_000), max_size=6), name=st.sampled_from(sorted(EXEC)))

@@ -24,6 +24,7 @@ from asyncllm.events import (
     TextDelta,
     ToolCall,
     ToolResult,
+    Usage,
 )
 from asyncllm.testing import Answer, Plan, Server
 from asyncllm.testing._faults import Frame
@@ -208,6 +209,30 @@ async def test_a_native_mcp_server(place: Place, server: Server, calculator: HTT
     assert (reply.text, reply.steps) == ("It is 42.", 2)
     assert reply.usage is not None
     assert reply.usage.output_tokens == 14
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_each_request_is_a_step(place: Place, server: Server, together: bool) -> None:
+    """With its calls, their results and its usage, in a new session and in one that is resumed."""
+    one, two = (
+        ToolCall(id, "exec_command", {"cmd": f"echo {id}"}, json.dumps({"cmd": f"echo {id}"})) for id in ("c1", "c2")
+    )
+    answers = [Answer([one, two, USED])] if together else [Answer([one, USED]), Answer([two, USED])]
+    server.play([*answers, Answer(["Done.", USED])] * 2)
+    session = None
+    for _ in range(2):
+        async with client(place, server) as asked, asked.stream("Run it", session=session) as stream:
+            events = [event async for event in stream]
+            session = (await stream.reply()).session
+        steps: list[list[str]] = []
+        for event in events:
+            if isinstance(event, StreamStart):
+                steps.append([])
+            elif isinstance(event, ToolCall | ToolResult | Usage):
+                steps[-1].append(type(event).__name__)
+        parts = [("ToolCall", 2 if together else 1), ("ToolResult", 2 if together else 1), ("Usage", 1)]
+        each = sorted(name for name, count in parts for _ in range(count))
+        assert [sorted(step) for step in steps] == [each] * len(answers) + [["Usage"]]
 
 
 async def test_what_it_may_not_do(place: Place, server: Server) -> None:

@@ -65,7 +65,7 @@ class CodexOptions(AgentOptions, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     sandbox: Literal["read-only", "workspace-write", "danger-full-access"] = "read-only"
-    approval: Literal["untrusted", "on-failure", "on-request", "never"] = "never"
+    approval: Literal["untrusted", "on-request", "never"] = "never"
     bypass: bool = False
     profile: str | None = None
     config: Mapping[str, object] = {}

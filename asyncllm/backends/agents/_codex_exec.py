@@ -33,6 +33,7 @@ from ...transports._process import Process
 from ._agent import Channel
 from ._codex_batches import batches_of
 from ._codex_files import place_of, read_rollout, restore, rollout_of, write_private
+from ._codex_server import started
 
 if TYPE_CHECKING:
     from ._codex import CodexBackend
@@ -64,8 +65,7 @@ class ExecChannel(Channel):
         if session is not None:
             self._resumed = True
             session, before = await asyncio.to_thread(_prepared, home, session)
-        self._folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="asyncllm-codex-")  # private: mode 0700
-        text, files = await asyncio.to_thread(self._files, turn, Path(self._folder))
+        text, files = await self._written(turn)
         here = session or Session(backend="codex", id="")
         self.session_id = here.id
         self._decoder = ExecDecoder(
@@ -89,12 +89,22 @@ class ExecChannel(Channel):
             extra=own.extra_args,
         )
         command = [self._backend.executable, *arguments]
-        self._process = await Process.start(command, env=self._env, cwd=self._setup.cwd)
+        self._process = await started(command, env=self._env, cwd=self._setup.cwd)
         try:
             await self._process.write(text.encode("utf-8", "replace"))
         except (BrokenPipeError, ConnectionResetError):
             pass  # it says itself why it did not listen
         self._process.close_stdin()
+
+    async def _written(self, turn: Turn) -> tuple[str, dict[str, str]]:
+        """Also when this is cancelled: what is being written would outlive its folder."""
+        self._folder = tempfile.mkdtemp(prefix="asyncllm-codex-")  # private: mode 0700
+        writing = asyncio.ensure_future(asyncio.to_thread(self._files, turn, Path(self._folder)))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            raise
 
     def _files(self, turn: Turn, folder: Path) -> tuple[str, dict[str, str]]:
         """The prompt, and the private files that a turn needs. Blocks."""

@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from ..._version import __version__
-from ...events import ConnectionFailedError, ConnectTimeout, LLMError, LLMTimeoutError
+from ...events import (
+    ConnectionFailedError,
+    ConnectTimeout,
+    InvalidRequestError,
+    LLMError,
+    LLMTimeoutError,
+    ProtocolError,
+    StreamEvent,
+)
 from ...protocols.agents._exit import Exit
 from ...protocols.codex._errors import exit_error
 from ...protocols.codex._requests import initialize
@@ -22,6 +30,7 @@ from ...protocols.codex._rpc import (
     refuse,
     request,
 )
+from ...protocols.codex._turn_decode import TurnDecoder
 from ...transports._process import Process
 from ...transports._process_backlog import Backlog
 
@@ -30,6 +39,13 @@ UNREAD = 4 * 1024 * 1024
 
 LAST_WORDS = 1.0
 """Seconds between the end of its output and that of the process."""
+
+
+async def started(command: Sequence[str], *, env: Mapping[str, str], cwd: str) -> Process:
+    try:
+        return await Process.start(command, env=env, cwd=cwd)
+    except OSError as error:
+        raise InvalidRequestError(f"codex: {command[0]} cannot be run: {error}") from error
 
 
 class Inbox:
@@ -81,14 +97,15 @@ class AppServer:
         self._making = 0
         self._posted: set[asyncio.Task[None]] = set()
         self._ended = False
+        self._failure: LLMError | None = None
         self._tail = b""
         self.limits: dict[str, Any] = {}
         self._reader = self._loop.create_task(self._read(), name="codex app-server")
 
     @classmethod
     async def start(cls, command: Sequence[str], *, env: Mapping[str, str], cwd: str, timeout: float) -> Self:
-        """Raises OSError for what cannot be run, LLMError where it does not speak."""
-        process = await Process.start(command, env=env, cwd=cwd)
+        """Raises LLMError for what cannot be run, or does not speak."""
+        process = await started(command, env=env, cwd=cwd)
         server = cls(process)
         try:
             await server.call("initialize", initialize(__version__), timeout)
@@ -108,6 +125,12 @@ class AppServer:
     def exit(self) -> Exit:
         """How it ended."""
         return Exit(self._process.returncode, self._process.stderr, self._tail)
+
+    def last_words(self, decoder: TurnDecoder) -> list[StreamEvent]:
+        """What its end means to a turn."""
+        if self._failure is None:
+            return decoder.close(self.exit)
+        return decoder.fail(type(self._failure)(f"codex app-server: {self._failure.message}"))
 
     # ---- requests
 
@@ -137,7 +160,9 @@ class AppServer:
         try:
             result = await self.call(method, params, timeout)
             thread = result.get("thread")
-            id = str(thread.get("id", "")) if isinstance(thread, dict) else ""
+            id = thread.get("id") if isinstance(thread, dict) else None
+            if not isinstance(id, str) or not id:  # nothing could ever be heard of it
+                raise ProtocolError(f"codex answered {method} without a thread")
             inbox = Inbox()
             for line in (*self._news, *self._unclaimed.pop(id, ())):
                 inbox.add(line)
@@ -183,6 +208,8 @@ class AppServer:
             del self._threads[thread]
 
     def _gone(self, what: str) -> LLMError:
+        if self._failure is not None:
+            return ConnectionFailedError(f"codex app-server was ended: {self._failure.message}")
         said = self._process.stderr.rpartition("\n")[2]
         words = f"codex app-server is gone ({self.exit.words}) before {what} was answered"
         return ConnectionFailedError(f"{words}: {said}" if said else words)
@@ -195,8 +222,9 @@ class AppServer:
                 for line in lines:
                     self._line(line)
             await self._process.exited_within(LAST_WORDS)  # how it ended is worth a moment
-        except LLMError:
-            self._process.kill()  # a line without an end
+        except LLMError as error:  # a line without an end
+            self._failure = error
+            self._process.kill()
         finally:
             self._tail = self._process.tail
             self._ended = True

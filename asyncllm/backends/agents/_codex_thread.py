@@ -179,7 +179,7 @@ class ThreadChannel(Channel):
             elif lines:
                 events = decoder.decode_lines(lines)
             else:
-                events = decoder.close(self._server.exit)
+                events = self._server.last_words(decoder)
             for refused in decoder.refused:
                 await self._server.send(refuse(refused))
             decoder.refused.clear()

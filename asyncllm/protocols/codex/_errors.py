@@ -184,7 +184,9 @@ def exit_error(exit: Exit, now: datetime, *, said: bool) -> LLMError:
         return error
     if exit.tail.strip():
         return not_json(exit.tail)
-    return IncompleteStreamError(f"codex ended before its turn was over ({exit.words})")
+    return IncompleteStreamError(
+        f"codex ended before its turn was over ({exit.words})", body=exit.stderr[-1000:] or None
+    )
 
 
 def not_json(line: bytes) -> LLMError:
@@ -231,6 +233,12 @@ def _timed(error: LLMError, words: str, now: datetime, limits: Mapping[str, Any]
                 error.retry_after if error.retry_after is not None else max(0.0, (at - now).total_seconds())
             )
     return error
+
+
+def still(limits: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Of limits that were told a while ago: without the windows that are over by now."""
+    ends = {name: from_epoch(limit.get("resetsAt")) for name, limit in limits.items() if isinstance(limit, Mapping)}
+    return {name: limit for name, limit in limits.items() if (end := ends.get(name)) is None or end > now}
 
 
 def _exhausted(limits: Mapping[str, Any]) -> datetime | None:

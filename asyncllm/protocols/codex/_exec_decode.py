@@ -115,7 +115,7 @@ class ExecDecoder:
                 self._completes(event.get("usage"))
             case "turn.failed":
                 error = event.get("error")
-                words = error.get("message") if isinstance(error, Mapping) else None
+                words = error.get("message") if isinstance(error, Mapping) else error
                 words = words if isinstance(words, str) else self._trouble or ""
                 failure = from_words(words, self._clock(), text=self._steps.text)
                 self._fail(failure if words else UnknownError("the turn failed, and codex does not say why"))
@@ -145,6 +145,8 @@ class ExecDecoder:
 
     def _completes(self, usage: object) -> None:
         self.done = True
+        if self._trouble is not None:  # it passed
+            self._steps.warn(self._trouble)
         total = counts_of(usage)
         if total is not None:
             self.totals = total

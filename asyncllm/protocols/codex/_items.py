@@ -76,6 +76,8 @@ def result_of(item: Mapping[str, Any], call: ToolCall) -> ToolResult:
         case "web_search":
             results = item.get("results")
             content = to_json(results) if results else ""
+        case "collab_agent_tool_call" | "collab_tool_call":
+            content = _agents(_get(item, "agents_states"))
         case _:
             content = ""
     if status == "declined" and not content:
@@ -139,6 +141,16 @@ def _mcp(item: Mapping[str, Any], failed: bool) -> tuple[str | list[Text | Image
     if any(isinstance(part, Image) for part in parts):
         return parts, failed
     return "\n".join(part.text for part in parts if isinstance(part, Text)), failed
+
+
+def _agents(states: object) -> str:
+    """What the sub-agents have come to, and said: nothing else of theirs is told."""
+    lines: list[str] = []
+    for thread, state in states.items() if isinstance(states, Mapping) else ():
+        if isinstance(state, Mapping):
+            said = state.get("message")
+            lines.append(f"{thread} {_snake(str(state.get('status', '')))}{f': {said}' if said else ''}")
+    return "\n".join(lines)
 
 
 def _changes(given: object) -> list[dict[str, object]]:

@@ -49,12 +49,17 @@ class Steps:
         self._events: list[StreamEvent] = []
         self._begun = False  # the first step
         self._open = False
-        self._over = False  # the request of this step is answered
+        self._answered = False  # the request of this step is answered
+        self._over = False  # and what it called is done
+        self._more: set[str] = set()  # calls that it made, and that were not begun yet
         self._whole = False  # a message of this step is whole
         self._running: set[str] = set()  # calls of this step that are not done
         self._calls: set[str] = set()
+        self._own: set[str] = set()  # those of them that Codex runs itself
+        self._owed: set[str] = set()  # its own calls of earlier steps, whose results are still to come
         self._attempted = False  # something was said since the last try
-        self._usage: Usage | None = None  # of this step, or owed to the next one
+        self._usage: Usage | None = None  # of this step, or of the first one
+        self._later: Usage | None = None  # of the next step, whose request is answered before anything of it is told
         self._text: list[str] = []
         self.retries = 0
 
@@ -107,19 +112,31 @@ class Steps:
         self._events.append(image)
 
     def call(self, call: ToolCall) -> None:
-        """A call; one that was said in this step is not said again."""
-        if call.id in self._calls and self._open and not self._over:
+        """A call; one that was said in this step, or is still running since an earlier one, is not said again."""
+        if call.id in self._owed or (call.id in self._calls and self._open and not self._over):
             return
         self._output("call")
         self._calls.add(call.id)
         self._running.add(call.id)
+        self._more.discard(call.id)
+        if call.executed:
+            self._own.add(call.id)
         self._events.append(call)
 
+    def made(self, id: str) -> None:
+        """The model has made a call; Codex may begin it when others of the same answer are done."""
+        if id not in self._calls or not self._open:
+            self._more.add(id)
+
     def result(self, result: ToolResult) -> None:
-        if result.id in self._running:
+        if result.id in self._owed:
+            self._owed.discard(result.id)
+            self._events.append(result)
+        elif result.id in self._running:
             self._running.discard(result.id)
             self._events.append(result)
             self._attempted = bool(self._running)  # what fails next is the next request
+            self._over = self._answered and not self._running and not self._more
 
     def _output(self, kind: Output) -> None:
         self._attempted = True
@@ -134,11 +151,14 @@ class Steps:
 
     def used(self, usage: Usage | None) -> None:
         """The usage of one request: of this step, or of the next one where this one is over."""
-        if usage is not None:
-            self._usage = usage if self._usage is None else replace(self._usage + usage, raw=None)
+        if self._over:
+            self._later = _sum(self._later, usage)
+        else:
+            self._usage = _sum(self._usage, usage)
 
     def request_is_over(self) -> None:
-        self._over = self._open and not self._running
+        self._answered = self._open
+        self._over = self._open and not self._running and not self._more
         self._attempted = self._attempted and not self._over
 
     def retrying(self, error: LLMError, attempt: int | None) -> None:
@@ -147,6 +167,7 @@ class Steps:
         if self._open and self._attempted:
             self._close("error")
         self._attempted = False
+        self._more.clear()
         self._events.append(Retrying(self.retries, 0.0, error))
 
     # ---- the ends
@@ -155,13 +176,13 @@ class Steps:
         """The turn stands still until our tools have answered."""
         if not self._open:
             self._start()
-        self._running.clear()
         self._events += (TextDelta("", mark(self.session)), self.session)
         self._close("tool_calls")
 
     def finish(self, reason: FinishReason, raw: str) -> None:
         if not self._open:
             self._start()
+        self._all_counts()
         late = {"warnings": list(self._warnings)} if self._warnings else None
         self._count()
         self._events += (TextDelta("", mark(self.session)), self.session, Finish(reason, raw, late))
@@ -169,6 +190,7 @@ class Steps:
 
     def fail(self, error: LLMError) -> None:
         if self._open:
+            self._all_counts()
             self._count()
         self._events.append(StreamError(error))
         self._open = False
@@ -179,16 +201,27 @@ class Steps:
         if not self._begun:
             self._events.append(self.session)
         self._begun = self._open = True
-        self._over = self._whole = False
-        self._calls, self._text = set(), []
+        self._answered = self._over = self._whole = False
+        self._calls, self._own, self._text = set(), set(), []
+        self._all_counts()
 
     def _close(self, reason: FinishReason) -> None:
         self._count()
         self._events.append(Finish(reason))
         self._open = False
+        self._owed |= self._running & self._own
         self._running.clear()
+
+    def _all_counts(self) -> None:
+        self._usage, self._later = _sum(self._usage, self._later), None
 
     def _count(self) -> None:
         if self._usage is not None:
             self._events.append(self._usage)
             self._usage = None
+
+
+def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
+    if one is None or other is None:
+        return one or other
+    return replace(one + other, raw=None)

@@ -9,14 +9,16 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ...events import IncompleteStreamError, LLMError, RawEvent, Session, StreamEvent, ToolCall
+from ...events import IncompleteStreamError, LLMError, RawEvent, Session, StreamEvent, ToolCall, UnknownError
 from .._json import to_json
 from ..agents._exit import Exit
-from ._errors import RECONNECTING, error_of, exit_error, not_json
+from ._errors import RECONNECTING, error_of, exit_error, not_json, still
 from ._items import call_of, image_of, kind_of, raw_call, raw_result, result_of
 from ._rpc import Ask, Incoming, Note, read_line
 from ._steps import Steps
 from ._usage import counts_of, usage_of
+
+COMPACTED = "codex has compacted the conversation: the model was told a summary of what was said before"
 
 
 class ToolAsk(Struct, frozen=True):
@@ -58,13 +60,13 @@ class TurnDecoder:
         self.rest: list[bytes] = []
         self.totals: dict[str, int] = {}
         self.limits = {} if limits is None else limits
+        self._limits: dict[str, Any] = {}  # those of them that were told in this turn
         self._thread = session.id
         self._steps = Steps(session, model=model, warnings=warnings)
         self._tools = frozenset(tools)
         self._raw = raw
         self._clock = clock
         self._said: dict[tuple[str, str], int] = {}  # characters of an item that its deltas have said
-        self._parts: dict[str, int] = {}  # the part of a summary that is under way
         self._calls: dict[str, ToolCall] = {}
         self._expected: set[str] = set()  # calls of ours that the model has made, and that were not asked yet
         self._answered = False  # the model's request is over, and its tools are not
@@ -146,7 +148,8 @@ class TurnDecoder:
         params, method = note.params, note.method
         if method == "account/rateLimits/updated":
             if isinstance(limits := params.get("rateLimits"), dict):
-                self.limits.update({name: value for name, value in limits.items() if value is not None})
+                self._limits.update({name: value for name, value in limits.items() if value is not None})
+                self.limits.update(self._limits)
             return
         if method in ("warning", "guardianWarning"):
             self._steps.warn(str(params.get("message", "")))
@@ -206,6 +209,8 @@ class TurnDecoder:
                 self._answered, self._counted = True, usage is not None
             case "rawResponseItem/completed" if isinstance(item, dict):
                 self._raw_item(item)
+            case "thread/compacted":
+                self._steps.warn(COMPACTED)
             case "model/rerouted":
                 self._steps.model = str(params.get("toModel") or self._steps.model)
                 self._steps.warn(f"{params.get('fromModel', 'the model')} was asked, {self._steps.model} answers")
@@ -227,7 +232,9 @@ class TurnDecoder:
             return
         if isinstance(name, str) and name in self._tools:
             self._expected.add(id)
+            self._steps.made(id)
         elif item.get("type") in ("function_call", "custom_tool_call"):
+            self._steps.made(id)
             self._unseen[id] = raw_call(item, id)
         elif (call := self._unseen.pop(id, None)) is not None and id not in self._items:
             self._steps.call(call)
@@ -255,6 +262,8 @@ class TurnDecoder:
                         self._rest(id, kind, whole, self._steps.think)
             case "image_generation" if (image := image_of(item)) is not None:
                 self._steps.show(image)
+            case "context_compaction":
+                self._steps.warn(COMPACTED)
             case _:
                 call = self._calls.pop(id, None) or call_of(item)
                 if call is not None:
@@ -291,20 +300,29 @@ class TurnDecoder:
             return
         attempt = RECONNECTING.match(str(error.get("message", "")))
         number = int(attempt[1]) if attempt is not None and attempt[1] else None
-        self._steps.retrying(error_of(error, self.limits, self._clock()), number)
+        self._steps.retrying(self._error_of(error), number)
         self._expected.clear()
+        self._said.clear()  # the next attempt may give its items the same names
+
+    def _error_of(self, error: Mapping[str, Any], *, text: str = "") -> LLMError:
+        now = self._clock()
+        return error_of(error, {**still(self.limits, now), **self._limits}, now, text=text)
 
     def _ended(self, turn: object) -> None:
         status, error = (turn.get("status"), turn.get("error")) if isinstance(turn, dict) else (None, None)
         if status == "completed" and error is None:
             self.done = True
+            if self._error is not None:  # of something beside the turn
+                self._steps.warn(str(self._error.get("message", "")))
             totals = {"usage": self.totals} if self.totals else {}
             session = self._steps.session
             self._steps.session = replace(session, data={**session.data, **totals})
             self._steps.finish("stop", "completed")
         elif isinstance(error, dict) or self._error is not None:
             told = error if isinstance(error, dict) else self._error or {}
-            self.fail_with(error_of(told, self.limits, self._clock(), text=self._steps.text))
+            self.fail_with(self._error_of(told, text=self._steps.text))
+        elif status == "failed":
+            self.fail_with(UnknownError("the turn failed, and codex does not say why"))
         else:
             words = "the turn was interrupted" if status == "interrupted" else f"the turn ended as {status!r}"
             self.fail_with(IncompleteStreamError(words, code=status if isinstance(status, str) else None))
