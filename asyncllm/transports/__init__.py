@@ -12,8 +12,8 @@ from ._sse import SSEFramer, encode_sse
 
 if TYPE_CHECKING:
     from ._http import DEFAULT_LIMITS, FastTransport, as_response, fallback_reason, http_client, origin_of
-    from ._http1_stream import ResponseStream
     from ._http1_messages import IncomingResponse
+    from ._http1_stream import ResponseStream
     from ._process import Process
 
 __all__ = [
