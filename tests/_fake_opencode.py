@@ -1,7 +1,8 @@
 """opencode, played from its recordings: what it is started as says which. Runs without the packages of the tests.
 
 FAKE is JSON: `folder` of the recordings, `run` or `serve` with the name of one, and what goes wrong (see the code).
-What it is told is appended to the file `log`, one JSON object a line.
+What it is told is appended to the file `log`, one JSON object a line. With `composed`, the server plays no recording: it
+answers with what it has heard, keeps sessions, calls a tool of ours (`call`), or stops where the test wants it to (`hold`).
 """
 
 import base64
@@ -12,9 +13,12 @@ import signal
 import sys
 import threading
 import time
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 PLAN = json.loads(os.environ["FAKE"])
+TURNS: Any = None
 LOCK = threading.Lock()
 WAITING = []
 
@@ -44,6 +48,13 @@ def run():
     if PLAN.get("unread"):
         time.sleep(3600)
     out = recorded(PLAN.get("stdout", name + ".stdout"))
+    config = json.loads(os.environ["OPENCODE_CONFIG_CONTENT"])
+    if "call" in PLAN and b"result of" not in given:
+        server = next(server for name, server in config["mcp"].items() if name.startswith("asyncllm"))
+        start, _, out = out.partition(b"\n")
+        sys.stdout.buffer.write(start + b"\n")
+        sys.stdout.flush()
+        out = out.replace(b"Hello, this", called(server, *PLAN["call"]).encode() + b", this")
     sys.stdout.buffer.write(out)
     sys.stdout.flush()
     sys.stderr.buffer.write(recorded(name + ".stderr"))
@@ -98,7 +109,7 @@ class Turns:
         _, events = self.sessions[id].pop(0)
         at = self.aborts.get(id)
         for moment, event in events:
-            if at is not None and moment >= at:
+            if at is not None and moment >= at and not PLAN.get("unheld"):
                 self.held.setdefault(id, []).append(event)
             else:
                 EVENTS.push(event)
@@ -106,6 +117,124 @@ class Turns:
     def abort(self, id):
         for event in self.held.pop(id, []):
             EVENTS.push(event)
+
+
+class Composed:
+    """Sessions that this program makes up itself."""
+
+    def __init__(self):
+        self.servers, self.kept = {}, os.path.join(os.environ["HOME"], "sessions.json")
+        self.known = {}
+        if os.path.exists(self.kept):
+            with open(self.kept) as file:
+                self.known = json.load(file)
+
+    def session(self, id):
+        if id not in self.known:
+            try:
+                with open(os.path.join(os.environ["HOME"], "imported.json")) as file:
+                    state = json.load(file)
+            except OSError:
+                return None
+            if state["info"]["id"] != id:
+                return None
+            self.known[id] = state["messages"]
+        return self.known[id]
+
+    def new(self, messages=()):
+        id = f"ses_{len(self.known)}{os.path.basename(os.environ['HOME'])}"
+        self.known[id] = list(messages)
+        return id
+
+    def add(self, id, role, text):
+        made = {
+            "info": {"id": f"msg_{len(self.known[id]):04}", "role": role},
+            "parts": [{"type": "text", "text": text}],
+        }
+        self.known[id].append(made)
+        with LOCK, open(self.kept, "w") as file:
+            json.dump(self.known, file)
+        return made["info"]["id"]
+
+    def prompt(self, id, body):
+        def say(kind, **properties):
+            EVENTS.push(json.dumps({"type": kind, "properties": {"sessionID": id, **properties}}))
+
+        def message(of, role):
+            say("message.updated", info={"id": of, "role": role, "providerID": "emu", "modelID": "emu-1"})
+
+        def part(of, name, **more):
+            say("message.part.updated", part={"id": f"prt_{of}_{name}", "messageID": of, **more})
+
+        def finish(of, reason):
+            part(of, "end", type="step-finish", reason=reason, tokens={"input": 3, "output": 2}, cost=0.5)
+
+        heard = " | ".join(p["text"] for m in self.known[id] for p in m["parts"] if m["info"]["role"] == "user")
+        said = "".join(p.get("text", "") for p in body["parts"])
+        message(self.add(id, "user", said), "user")
+        say("session.status", status={"type": "busy"})
+        of = self.add(id, "assistant", "")
+        message(of, "assistant")
+        part(of, "start", type="step-start")
+        text = f"after [{heard}] heard [{said}]"
+        if "call" in PLAN and self.servers and "result of" not in said:
+            name, arguments = PLAN["call"]
+            (server, config), *_ = sorted(self.servers.items())
+            call = {"type": "tool", "callID": "call_1", "tool": f"{server}_{name}"}
+            part(of, "call", **call, state={"status": "running", "input": arguments})
+            result = called(config, name, arguments)
+            part(of, "call", **call, state={"status": "completed", "input": arguments, "output": result})
+            finish(of, "tool-calls")
+            of = self.add(id, "assistant", "")
+            message(of, "assistant")
+            text = f"it is {result}"
+        part(of, "text", type="text", text="")
+        say("message.part.delta", partID=f"prt_{of}_text", messageID=of, field="text", delta=text)
+        if PLAN.get("hold"):
+            return
+        self.known[id][-1]["parts"] = [{"type": "text", "text": text}]
+        part(of, "text", type="text", text=text)
+        finish(of, "stop")
+        say("session.status", status={"type": "idle"})
+        say("session.idle")
+
+    def abort(self, id):
+        EVENTS.push(json.dumps({"type": "session.idle", "properties": {"sessionID": id}}))
+
+    def answer(self, method, path, body):
+        """Status and body of what is asked, or None for a prompt."""
+        _, _, id, *rest = [*path.split("/"), "", ""]
+        if path == "/session":
+            return 200, {"id": self.new(), "directory": os.getcwd()}
+        if path == "/mcp":
+            self.servers[body["name"]] = body["config"]
+            return 200, {body["name"]: {"status": "connected"}}
+        if not path.startswith("/session"):
+            return 200, True
+        if (messages := self.session(id)) is None:
+            return 404, {"name": "NotFoundError", "data": {"message": "Session not found"}}
+        match rest[0], method:
+            case "fork", _:
+                upto = [m["info"]["id"] for m in messages].index(body["messageID"]) if body else len(messages)
+                return 200, {"id": self.new(messages[:upto]), "directory": os.getcwd()}
+            case "message", "GET":
+                return 200, messages
+            case "message", _:
+                self.known[id] = [m for m in messages if m["info"]["id"] != rest[1]]
+            case _:
+                return 200, {"id": id, "directory": os.getcwd()}
+        return 200, True
+
+
+def called(config, name, arguments):
+    """The result of a tool of an MCP server."""
+    asking = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+    headers = {**config["headers"], "content-type": "application/json", "accept": "application/json, text/event-stream"}
+    request = urllib.request.Request(config["url"], json.dumps(asking).encode(), headers)
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+        data = answer.read().decode()
+    line = next(line for line in data.split("\n") if line.startswith(("data: {", "{")))
+    return json.loads(line.removeprefix("data: "))["result"]["content"][0]["text"]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -123,6 +252,12 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(401, b"")
         elif path == "/event":
             self.events()
+        elif PLAN.get("composed") and path.endswith("/prompt_async"):
+            self.answer(204, b"")
+            threading.Thread(target=TURNS.prompt, args=(path.split("/")[2], json.loads(body)), daemon=True).start()
+        elif PLAN.get("composed") and not path.endswith("/abort"):
+            status, found = TURNS.answer(self.command, path, json.loads(body) if body else None)
+            self.answer(status, json.dumps(found).encode())
         elif path == "/session":
             if PLAN.get("refuse"):
                 self.answer(500, b'{"name":"UnknownError","data":{"message":"Unexpected server error."}}')
@@ -143,6 +278,8 @@ class Handler(BaseHTTPRequestHandler):
                 WAITING.append(id)
             else:
                 TURNS.prompt(id)
+        elif path.endswith("/abort") and PLAN.get("deaf"):
+            threading.Event().wait()
         elif path.endswith("/abort"):
             TURNS.abort(path.split("/")[2])
             self.answer(200, b"true")
@@ -157,7 +294,8 @@ class Handler(BaseHTTPRequestHandler):
         elif path.startswith("/session/ses_missing"):
             self.answer(404, b'{"name":"NotFoundError","data":{"message":"Session not found: ses_missing"}}')
         else:
-            self.answer(200, json.dumps({"id": path.rpartition("/")[2], "directory": os.getcwd()}).encode())
+            directory = PLAN.get("directory", os.getcwd())
+            self.answer(200, json.dumps({"id": path.rpartition("/")[2], "directory": directory}).encode())
 
     do_GET = do_POST = do_PATCH = do_DELETE = do
 
@@ -195,12 +333,15 @@ def serve():
     global TURNS
     log(argv=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ), pid=os.getpid())
     if PLAN.get("mute"):
+        if os.path.exists(PLAN["ready"]):
+            with open(PLAN["ready"], "w") as file:
+                file.write(str(os.getpid()))
         while True:
             signal.pause()
     if PLAN.get("broken"):
         sys.stderr.write("\x1b[91mError: \x1b[0mno such thing\n")
         sys.exit(1)
-    TURNS = Turns(PLAN["serve"])
+    TURNS = Composed() if PLAN.get("composed") else Turns(PLAN["serve"])
     server = Server(("127.0.0.1", 0), Handler)
     print(f"opencode server listening on http://127.0.0.1:{server.server_address[1]}", flush=True)
     server.serve_forever()
@@ -225,5 +366,6 @@ match sys.argv[1]:
                 state=json.load(state),
                 cwd=os.getcwd(),
             )
-        PLAN["export"] = "export.stdout"
+        with open(sys.argv[2]) as state, open(os.path.join(os.environ["HOME"], "imported.json"), "w") as file:
+            file.write(state.read())
         sys.stdout.buffer.write(recorded("import_new_home.stdout"))

@@ -9,6 +9,7 @@ from typing import Any
 from asyncllm.events import (
     Finish,
     LLMError,
+    RateLimitError,
     Retrying,
     StreamError,
     StreamEvent,
@@ -43,6 +44,9 @@ def tools(text: str, *calls: tuple[object, ...]) -> dict[str, Any]:
     return good(text, usage=TWO, steps=2, calls=list(calls))
 
 
+LIMITED = {"retry_after": 2.0, "reset_time": "2026-11-21T03:01:18.493000+00:00"}
+"""Two seconds after the line that says so."""
+
 RUNS: dict[str, dict[str, Any]] = {
     "bad_flag": {"error": "UnknownError"},
     "concurrent_0": good(),
@@ -53,7 +57,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "err_cut_300s": {"error": "ConnectionFailedError", "code": "ECONNRESET", "retries": 5, "steps": 1},
     "err_e400": {"error": "InvalidRequestError", "status": 400, "code": "invalid_value"},
     "err_e401": {"error": "AuthenticationError", "status": 401, "code": "invalid_api_key"},
-    "err_e429": {"error": "RateLimitError", "status": 429, "code": "rate_limit_exceeded", "retry_after": 2.0},
+    "err_e429": {"error": "RateLimitError", "status": 429, "code": "rate_limit_exceeded", **LIMITED},
     "err_e429once": good(),
     "err_e500": CUT,
     "err_e500_300s": {"error": "ServerError", "status": 500, "code": "server_error"},
@@ -218,7 +222,14 @@ def row_of(events: list[StreamEvent]) -> dict[str, Any]:
 
 
 def error_row(error: LLMError) -> dict[str, Any]:
-    row = {"error": type(error).__name__, "status": error.status, "code": error.code, "retry_after": error.retry_after}
+    row: dict[str, Any] = {
+        "error": type(error).__name__,
+        "status": error.status,
+        "code": error.code,
+        "retry_after": error.retry_after,
+    }
+    if isinstance(error, RateLimitError) and error.reset_time is not None:
+        row["reset_time"] = error.reset_time.isoformat()
     return {name: value for name, value in row.items() if value is not None}
 
 

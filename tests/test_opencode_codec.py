@@ -6,24 +6,17 @@ import json
 from typing import Any
 
 import pytest
+from _opencode_lines import BEGIN, IDLE, TOKENS, decoded, decoder, delta, end, event, message, part, status, tool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asyncllm.events import (
-    Audio,
-    File,
     Finish,
-    Image,
-    InvalidRequestError,
     LLMError,
-    Message,
     RawEvent,
     Retrying,
-    Session,
     StreamError,
-    StreamEvent,
     StreamStart,
-    Text,
     TextDelta,
     ToolCall,
     ToolResult,
@@ -31,73 +24,12 @@ from asyncllm.events import (
     check_order,
     fold,
 )
-from asyncllm.protocols import OutputSchema, Request
 from asyncllm.protocols.agents._exit import Exit
-from asyncllm.protocols.agents._turn import turn_of
 from asyncllm.protocols.opencode import _serve
-from asyncllm.protocols.opencode._config import (
-    READ_ONLY,
-    Access,
-    configuration,
-    merged,
-    model_of,
-    permissions,
-    provider_entry,
-    session_rules,
-)
 from asyncllm.protocols.opencode._errors import error_of, http_error, retry_error
-from asyncllm.protocols.opencode._request import check, prompt, run_arguments, run_prompt
 from asyncllm.protocols.opencode._run import PlainDecoder, RunDecoder
-from asyncllm.protocols.opencode._serve import ServeDecoder
 
 pytestmark = pytest.mark.req("seed-A11")
-
-ID = "ses_1"
-TOKENS = {"input": 3, "output": 2, "reasoning": 1, "cache": {"read": 4, "write": 5}}
-
-
-def event(kind: str, **properties: Any) -> bytes:
-    return json.dumps({"type": kind, "properties": {"sessionID": ID, **properties}}).encode()
-
-
-def message(id: str, role: str, **more: Any) -> bytes:
-    return event("message.updated", info={"id": id, "role": role, "providerID": "p", "modelID": "m", **more})
-
-
-def part(kind: str, id: str, message: str = "msg_2", **more: Any) -> bytes:
-    return event("message.part.updated", part={"id": id, "type": kind, "messageID": message, **more})
-
-
-def delta(id: str, text: str) -> bytes:
-    return event("message.part.delta", partID=id, messageID="msg_2", field="text", delta=text)
-
-
-def status(kind: str, **more: Any) -> bytes:
-    return event("session.status", status={"type": kind, **more})
-
-
-def tool(name: str, status: str, id: str = "c1", **state: Any) -> bytes:
-    return part("tool", f"prt_{id}", callID=id, tool=name, state={"status": status, **state})
-
-
-def end(reason: str = "stop", id: str = "prt_9") -> bytes:
-    return part("step-finish", id, reason=reason, tokens=TOKENS, cost=0.5)
-
-
-BEGIN = (message("msg_1", "user"), status("busy"), message("msg_2", "assistant"), part("step-start", "prt_0"))
-IDLE = event("session.idle")
-
-
-def decoder(**more: Any) -> ServeDecoder:
-    return ServeDecoder(Session(backend="opencode", id=ID, cwd="/w"), model="", **more)
-
-
-def decoded(*lines: bytes, **more: Any) -> list[StreamEvent]:
-    events = decoder(**more).decode_lines(lines)
-    if events and isinstance(events[-1], Finish | StreamError):
-        check_order(events)
-    return events
-
 
 # ---- serve
 
@@ -156,7 +88,7 @@ def test_our_calls_park_the_turn() -> None:
         [*BEGIN, tool("asyncllm1_add", "pending"), tool("asyncllm1_add", "running", input={"a": 1})]
     )
     assert [e for e in events if isinstance(e, ToolCall)] == [ToolCall("c1", "add", {"a": 1}, '{"a":1}')]
-    assert (turn.calls["c1"].arguments, turn.forming) == ({"a": 1}, set())
+    assert (turn.calls["prt_c1"].arguments, turn.forming) == ({"a": 1}, set())
     parked = turn.park()
     assert isinstance(parked[-1], Finish)
     assert parked[-1].reason == "tool_calls"
@@ -190,7 +122,7 @@ def test_a_call_of_ours_that_comes_while_another_is_answered() -> None:
     first = turn.park()
     second = turn.decode_lines([tool("asyncllm1_add", "running", "c2", input={"a": 2})])
     assert isinstance(second[0], StreamStart)
-    assert set(turn.calls) == {"c2"}
+    assert set(turn.calls) == {"prt_c2"}
     check_order([*second, *turn.park()])
     assert isinstance(first[-1], Finish)
 
@@ -367,13 +299,13 @@ def test_nonsense_is_an_error_too() -> None:
 
 
 def test_reasons_of_retries() -> None:
-    limited = retry_error({"message": "x", "action": {"reason": "account_rate_limit"}}, 3600)
+    limited = retry_error({"message": "x", "action": {"reason": "account_rate_limit"}}, 3600, 1000.0)
     assert (type(limited).__name__, limited.retry_after) == ("RateLimitError", 3600)
-    assert type(retry_error({"message": "Too Many Requests"}, 1)).__name__ == "RateLimitError"
-    assert type(retry_error({"message": "Rate limit reached for gpt-5"}, 1)).__name__ == "RateLimitError"
-    assert type(retry_error({"message": "what?"}, 1)).__name__ == "ServerError"
-    assert type(retry_error({}, 1)).__name__ == "ServerError"
-    wrong = retry_error({"message": "invalid api key"}, 1)
+    assert type(retry_error({"message": "Too Many Requests"}, 1, 1000.0)).__name__ == "RateLimitError"
+    assert type(retry_error({"message": "Rate limit reached for gpt-5"}, 1, 1000.0)).__name__ == "RateLimitError"
+    assert type(retry_error({"message": "what?"}, 1, 1000.0)).__name__ == "ServerError"
+    assert type(retry_error({}, 1, 1000.0)).__name__ == "ServerError"
+    wrong = retry_error({"message": "invalid api key"}, 1, 1000.0)
     assert wrong.retryable
 
 
@@ -382,86 +314,3 @@ def test_answers_of_its_server() -> None:
     assert (type(missing).__name__, missing.status) == ("NotFoundError", 404)
     assert type(http_error(400, b'{"_tag":"BadRequest","message":"x"}')).__name__ == "InvalidRequestError"
     assert type(http_error(401, b"")).__name__ == "AuthenticationError"
-
-
-# ---- what it is told
-
-
-def request(**more: Any) -> Request:
-    return Request(**{"model": "p/m", "messages": (Message("user", "Hi"),), **more})
-
-
-def test_prompt() -> None:
-    image, pdf = Image(data=b"x"), File(data=b"y", name="a.pdf")
-    asked = request(
-        messages=(Message("system", "Be terse."), Message("user", [Text("See"), image, pdf])),
-        output=OutputSchema("x", {"type": "object"}),
-        reasoning="high",
-    )
-    body = prompt(turn_of(asked, "opencode"), agent="plan", variant="low")
-    assert body["model"] == {"providerID": "p", "modelID": "m"}
-    assert [p["type"] for p in body["parts"]] == ["text", "file", "file"]
-    assert body["parts"][1]["url"].startswith("data:image/png;base64,")
-    assert (body["parts"][2]["filename"], body["system"], body["agent"]) == ("a.pdf", "Be terse.", "plan")
-    assert (body["variant"], body["format"]["type"]) == ("high", "json_schema")
-    bare = prompt(turn_of(request(model=""), "opencode"), agent=None, variant="low")
-    assert bare == {"parts": [{"type": "text", "text": "Hi"}], "variant": "low"}
-    with pytest.raises(InvalidRequestError):
-        prompt(turn_of(request(messages=(Message("user", [Audio(b"x")]),)), "opencode"), agent=None, variant=None)
-
-
-def test_what_cannot_be_done() -> None:
-    for more in ({"tool_choice": "required"}, {"extra_headers": {"a": "b"}}, {"extra_body": {"a": 1}}):
-        with pytest.raises(InvalidRequestError):
-            check(request(**more))
-    assert len(check(request(max_tokens=5, reasoning=1000))) == 2
-    assert check(request(tool_choice="none")) == ()
-    for name in ("m", "p/", "/m"):
-        with pytest.raises(InvalidRequestError):
-            model_of(name)
-    assert model_of("openrouter/a/b") == ("openrouter", "a/b")
-
-
-def test_prompts_are_not_on_the_command_line() -> None:
-    turn = turn_of(request(system="a secret system", messages=(Message("user", "a secret"),)), "opencode")
-    session = Session(backend="opencode", id="ses_9", fork=True)
-    arguments = run_arguments(turn, session=session, agent="x", variant="high", title="T")
-    assert arguments == [
-        *("run", "--format", "json", "--thinking", "--model", "p/m"),
-        *("--session", "ses_9", "--fork", "--agent", "x", "--variant", "high"),
-    ]
-    assert run_prompt(turn) == "a secret"
-    assert "--format" not in run_arguments(turn, session=None, agent=None, variant=None, title="T", plain=True)
-    with pytest.raises(InvalidRequestError):
-        run_prompt(turn_of(request(messages=(Message("user", [Image(data=b"x")]),)), "opencode"))
-    schema = run_prompt(turn_of(request(output=OutputSchema("x", {"type": "object"})), "opencode"))
-    assert '"type":"object"' in schema
-
-
-def test_by_default_it_may_only_look() -> None:
-    rules = permissions(None, None, ["/other"], ["calc"])
-    assert rules["*"] == "deny"
-    assert not {"bash", "edit", "webfetch", "question"} & set(rules)
-    assert rules["calc_*"] == "allow"
-    assert rules["external_directory"] == {"*": "deny", "/other": "allow", "/other/**": "allow"}
-    assert next(iter(rules)) == "*", "the last rule that fits counts"
-    assert permissions(None, ()) == {"*": "deny"}
-    assert permissions(None, ("bash",)) == {"*": "deny", "bash": "allow"}
-    assert permissions("allow", None) == {"*": "allow"}
-    assert permissions({"bash": "ask"}, ("bash",))["edit"] == "deny"
-    assert READ_ONLY["read"] != "deny"
-    assert [rule["permission"] for rule in session_rules(3)] == ["asyncllm*", "StructuredOutput", "asyncllm3_*"]
-
-
-def test_configuration() -> None:
-    access = Access("p", "m", "http://x/v1", "sk-1", {"a": "b"})
-    config = configuration(
-        rules={"*": "deny"}, servers={"calc": {"type": "remote"}}, access=access, more={"permission": {"x": "allow"}}
-    )
-    assert config["provider"]["p"]["npm"] == "@ai-sdk/openai-compatible"
-    assert config["provider"]["p"]["options"] == {"baseURL": "http://x/v1", "apiKey": "sk-1", "headers": {"a": "b"}}
-    assert "m" in config["provider"]["p"]["models"]
-    assert config["permission"] == {"*": "deny", "x": "allow"}
-    assert "npm" not in provider_entry(Access("anthropic", "m", "http://x/v1", None))["anthropic"]  # type: ignore[operator]
-    assert provider_entry(Access("q", "m", None, "k")) == {"q": {"options": {"apiKey": "k"}}}
-    assert merged({"a": {"b": 1}, "c": 1}, {"a": {"d": 2}, "c": 2}) == {"a": {"b": 1, "d": 2}, "c": 2}

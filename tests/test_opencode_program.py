@@ -8,12 +8,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from _opencode import FOLDER, RUNS, SERVED, ended, error_row, expected, output, plain, row_of, sessions
+from _opencode_program import SPEC, Fake, alive, backend_of, fake, told
 
 from asyncllm import Client
 from asyncllm.events import (
@@ -23,67 +23,21 @@ from asyncllm.events import (
     LLMError,
     Message,
     NotFoundError,
+    Retrying,
     ServerError,
     Session,
     StreamError,
-    StreamEvent,
     StreamStart,
     TextDelta,
     UnknownError,
 )
 
+__all__ = ["fake"]
+
 pytestmark = [
     pytest.mark.req("seed-A11"),
     pytest.mark.skipif(sys.platform == "win32", reason="the program that plays opencode has a #! line"),
 ]
-
-SPEC = "opencode/emu/emu-1"
-Play = Callable[..., dict[str, Any]]
-
-
-class Fake:
-    """The program, and what it was told."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.path = root / "opencode"
-        source = (Path(__file__).parent / "_fake_opencode.py").read_text()
-        self.path.write_text(f"#!{sys.executable} -SE\n{source}")
-        self.path.chmod(0o700)
-        (root / "work").mkdir()
-        (root / "home").mkdir()
-
-    def options(self, plan: dict[str, Any], **more: Any) -> dict[str, Any]:
-        plan = {"folder": str(FOLDER), "log": str(self.root / "log"), "ready": str(self.root / "ready"), **plan}
-        env = {"FAKE": json.dumps(plan), **more.pop("env", {})}
-        where = {"executable": str(self.path), "cwd": str(self.root / "work"), "home": str(self.root / "home")}
-        return {**where, "env": env, "retry": 0, "portable": False, **more}
-
-    def told(self) -> list[dict[str, Any]]:
-        path = self.root / "log"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def calls(self, end: str) -> list[dict[str, Any]]:
-        return [told for told in self.told() if told.get("path", "").endswith(end)]
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Fake:
-    return Fake(tmp_path)
-
-
-async def told(client: Client, text: str = "Hi", **more: Any) -> list[StreamEvent]:
-    stream = client.stream(text, **more)
-    return [event async for event in stream.as_events()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
 
 # ---- run
 
@@ -139,12 +93,15 @@ async def test_a_run_that_says_nothing_is_ended(fake: Fake) -> None:
     async with Client(SPEC, **options) as client:
         with pytest.raises(LLMError):
             await client.complete("Hi")
-    assert not alive(fake.told()[0]["pid"])
+    assert not any(alive(start["pid"]) for start in fake.told())
 
 
+@pytest.mark.recordings("opencode")
 @pytest.mark.req("seed-F3")
-async def test_run_brings_a_session_of_another_machine(fake: Fake) -> None:
-    state = (FOLDER / "export.stdout").read_bytes()
+@pytest.mark.parametrize("recording", ["export", "export_long_pipe"])
+async def test_run_brings_a_session_of_another_machine(fake: Fake, recording: str) -> None:
+    """`import_new_home` is what the program says to it."""
+    state = output(recording)
     known = json.loads(state)
     last = known["messages"][-1]["info"]["id"]
     session = Session(backend="opencode", id=known["info"]["id"], cwd="/nowhere", turn=last, state=state)
@@ -211,17 +168,29 @@ async def test_serve_interrupted(fake: Fake) -> None:
         assert stream.partial.session is not None
         assert stream.partial.session.id == sessions("serve_abort")[0]
         assert len(fake.calls("/abort")) == 1
-        backend = _backend(client)
+        backend = backend_of(client)
         assert list(backend._idle) == [sessions("serve_abort")[0]], "another turn may follow"
 
 
-async def test_serve_gives_up_what_opencode_would_repeat(fake: Fake) -> None:
-    async with Client(SPEC, **fake.options({"serve": "serve_err_e529_retry"})) as client:
+@pytest.mark.recordings("opencode")
+async def test_serve_aborted_by_somebody_else(fake: Fake) -> None:
+    async with Client(SPEC, **fake.options({"serve": "serve_abort", "unheld": True})) as client:
+        events = await told(client)
+    assert [row_of(events)] == SERVED["serve_abort"]
+
+
+@pytest.mark.recordings("opencode")
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_serve_gives_up_what_opencode_would_repeat(fake: Fake, resumed: bool) -> None:
+    [id] = sessions("serve_err_e529_retry")
+    session = Session(backend="opencode", id=id, turn="msg_1") if resumed else None
+    async with Client(SPEC, **fake.options({"serve": "serve_err_e529_retry"}), session=session) as client:
         events = await told(client)
     last = events[-1]
     assert isinstance(last, StreamError)
     assert error_row(last.error)["error"] == "OverloadedError"
     assert last.error.retryable
+    assert sum(isinstance(event, Retrying) for event in events) == (2 if resumed else 0)
     assert len(fake.calls("/abort")) == 1
 
 
@@ -234,10 +203,23 @@ async def test_what_opencode_asks_is_denied_in_every_session(fake: Fake) -> None
     assert len(fake.calls("/question/que_1/reject")) == 1
 
 
+async def test_what_is_asked_in_another_directory_is_denied_there(fake: Fake) -> None:
+    """Each directory has its own questions: elsewhere the answer is not heard, and the turn stands still for ever."""
+    other = fake.root / "other place"
+    other.mkdir()
+    [id] = sessions("serve_text_2turns")
+    session = Session(backend="opencode", id=id, cwd=str(other), turn="msg_1")
+    plan = {"serve": "serve_text_2turns", "ask": True, "directory": str(other)}
+    async with Client(SPEC, **fake.options(plan), session=session) as client:
+        await client.complete("Hi")
+    for path in ("/permission/per_1/reply", "/question/que_1/reject", "/prompt_async", "/event"):
+        assert [call["query"] for call in fake.calls(path)] == ["directory=" + quote(str(other), safe="")], path
+
+
 @pytest.mark.parametrize("how", ["cut", "die"])
 async def test_serve_that_breaks_fails_its_turns_and_is_started_anew(fake: Fake, how: str) -> None:
     async with Client(SPEC, **fake.options({"serve": "serve_concurrent", how: True})) as client:
-        backend = _backend(client)
+        backend = backend_of(client)
         results = await asyncio.gather(*(told(client) for _ in range(2)))
         for events in results:
             assert isinstance(events[-1], StreamError)
@@ -255,7 +237,7 @@ async def test_serve_that_never_listens(fake: Fake) -> None:
     async with Client(SPEC, **fake.options({"mute": True}, start_timeout=0.3)) as client:
         with pytest.raises(ConnectTimeout, match="start_timeout"):
             await client.complete("Hi")
-    assert not alive(fake.told()[0]["pid"])
+    assert not any(alive(start["pid"]) for start in fake.told())
 
 
 async def test_serve_that_ends_at_once(fake: Fake) -> None:
@@ -301,7 +283,7 @@ async def test_lost_mcp_servers_are_said(fake: Fake) -> None:
 async def test_what_the_server_is_told(fake: Fake) -> None:
     async with Client(SPEC, **fake.options({"serve": "serve_concurrent"}, isolated=True, home=None)) as client:
         await told(client, system="Be terse.")
-        home = _backend(client).home
+        home = backend_of(client).home
     start = fake.told()[0]
     assert start["argv"] == ["serve", "--hostname", "127.0.0.1", "--port", "0"]
     assert start["env"]["HOME"] == home
@@ -369,10 +351,3 @@ async def test_an_address_needs_a_model(fake: Fake) -> None:
     async with Client("opencode", **fake.options({"serve": "serve_concurrent"}, base_url="http://x/v1")) as client:
         with pytest.raises(InvalidRequestError, match="model"):
             await client.complete("Hi")
-
-
-def _backend(client: Client) -> Any:
-    backend: Any = client._backend
-    while not hasattr(backend, "_servers"):
-        backend = backend._inner
-    return backend

@@ -17,12 +17,13 @@ from ...protocols.agents._turn import Turn
 from ...protocols.opencode._config import OWN_TOOLS, session_rules, tool_server
 from ...protocols.opencode._errors import NAME, exit_error
 from ...protocols.opencode._request import check, prompt
-from ...protocols.opencode._state import Exported, field, read_messages, read_state
+from ...protocols.opencode._state import Exported, check_id, field, read_messages, read_rules, read_state
 from ...transports._process import Process
 from .._registry import Settings
 from ._agent import AgentBackend, Channel
 from ._opencode_channel import ServeChannel
 from ._opencode_options import INTERFACES, Launch, OpencodeOptions, plain
+from ._opencode_parked import OpencodeBackend, told_results
 from ._opencode_server import OpencodeServer
 from ._options import take_options
 from ._tool_server import ToolServer, ToolSession
@@ -37,7 +38,7 @@ def opencode_backend(settings: Settings) -> AgentBackend:
     return ServeBackend(options, settings)
 
 
-class ServeBackend(AgentBackend):
+class ServeBackend(OpencodeBackend):
     """One server; another only for a model whose provider is described by the client."""
 
     options: OpencodeOptions
@@ -55,7 +56,7 @@ class ServeBackend(AgentBackend):
 
     def key_of(self, turn: Turn) -> object:
         server = self._servers.get(self._server_key(turn))
-        return (None if server is None or server.dead is not None else id(server), plain(_tools_of(turn)))
+        return (None if server is None or server.gone else id(server), plain(_tools_of(turn)))
 
     # ---- sessions
 
@@ -65,14 +66,18 @@ class ServeBackend(AgentBackend):
         server = await self._server(turn)
         found, messages = Session(backend=NAME, id="", cwd=self.options.directory), list[str]()
         if turn.session is not None:
+            check_id(turn.session.id)
             found, messages = await self._found(server, turn, turn.session)
         tools = await self._own_tools(server, turn, found.cwd)
         try:
-            rules = session_rules(0 if tools is None else tools.number)
+            number = 0 if tools is None else tools.number
             await server.listen(found.cwd)
             if found.id:
-                await server.call("PATCH", f"/session/{found.id}", {"permission": rules}, directory=found.cwd)
+                earlier = read_rules(await server.call("GET", f"/session/{found.id}", directory=found.cwd))
+                if rules := session_rules(number, self._launch.rules, earlier):
+                    await server.call("PATCH", f"/session/{found.id}", {"permission": rules}, directory=found.cwd)
             else:
+                rules = session_rules(number, self._launch.rules)
                 body = {"title": self.options.title, "permission": rules}
                 made = await server.call("POST", "/session", body, directory=found.cwd)
                 found = replace(found, id=str(field(made, "id") or ""), cwd=str(field(made, "directory") or found.cwd))
@@ -83,7 +88,7 @@ class ServeBackend(AgentBackend):
                 key=self.key_of(turn),
                 tools=tools,
                 after=messages[-1] if messages else "",
-                warnings=await self._lost_servers(server, found.cwd),
+                warnings=(*told_results(turn), *await self._lost_servers(server, found.cwd)),
             )
         except BaseException:
             if tools is not None:
@@ -132,7 +137,7 @@ class ServeBackend(AgentBackend):
         """The server that runs, or a new one. Started once, however many wait for it."""
         key = self._server_key(turn)
         server = self._servers.get(key)
-        if server is not None and server.dead is None:
+        if server is not None and not server.gone:
             return server
         starting = self._starting.get(key)
         if starting is None:

@@ -13,8 +13,8 @@ from ...protocols.opencode._config import OWN_TOOLS
 from ...protocols.opencode._request import check, prompt
 from ...protocols.opencode._serve import OwnCall, ServeDecoder
 from ...protocols.opencode._state import joined, read_messages
-from ._agent import Channel
 from ._opencode_events import Inbox
+from ._opencode_parked import OpencodeChannel
 from ._opencode_server import OpencodeServer
 from ._tool_server import LOST, ToolSession
 
@@ -32,7 +32,7 @@ RETRIES = 2
 """How often opencode may ask a model again in a session that is gone on with. A new one is simply begun again."""
 
 
-class ServeChannel(Channel):
+class ServeChannel(OpencodeChannel):
     """What a session is told is answered on the stream of events that all sessions share."""
 
     def __init__(
@@ -58,8 +58,13 @@ class ServeChannel(Channel):
         self._inbox = Inbox()
         self._decoder: ServeDecoder | None = None
         self._parked: dict[str, OwnCall] = {}
+        self._from = ""  # the turn of the session after which this one comes, where the request names it
         self._closed = False
         server.subscribe(session.id, self._inbox)
+
+    @property
+    def gone(self) -> bool:
+        return self._server.gone
 
     @property
     def _own(self) -> str:
@@ -78,6 +83,7 @@ class ServeChannel(Channel):
             self._answer(turn)
             return
         request = turn.request
+        self._from = turn.session.turn if turn.session is not None else ""
         warnings = (*turn.warnings, *check(request), *self._warnings)
         self._warnings = ()
         self._inbox.clear()
@@ -113,7 +119,7 @@ class ServeChannel(Channel):
                 async with asyncio.timeout(SETTLED if decoder.calls and not decoder.forming else None):
                     lines = await self._inbox.lines()
             except TimeoutError:
-                self._parked = dict(decoder.calls)
+                self._parked = {call.id: call for call in decoder.calls.values()}
                 self.waiting = tuple(self._parked)
                 return decoder.park()
             except LLMError as error:
@@ -146,7 +152,9 @@ class ServeChannel(Channel):
         before = self.turn_id
         if decoder.gave_up:
             await self.interrupt()
-        if not before or self._server.dead is not None:
+        if self.gone and before and not self._from:
+            error.retryable = False  # the question stays, and nobody knows where the session was before it
+        if not before or self.gone:
             return  # nobody goes on with it; or the next turn does from the last good one
         try:
             async with asyncio.timeout(INTERRUPT):
@@ -158,7 +166,7 @@ class ServeChannel(Channel):
 
     async def interrupt(self) -> bool:
         decoder, self.waiting, self._parked = self._decoder, (), {}
-        if decoder is None or self._server.dead is not None:
+        if decoder is None or self.gone:
             return False
         try:
             async with asyncio.timeout(INTERRUPT):
@@ -190,14 +198,15 @@ class ServeChannel(Channel):
         self._server.unsubscribe(self.session_id, self._inbox)
         tools, self._tools = self._tools, None
         try:
-            if self._server.dead is None:
-                if self._decoder is not None and (self.waiting or not self._decoder.done):
-                    await self._call("POST", "/abort", {})
-                if tools is not None:
-                    path = f"/mcp/{OWN_TOOLS}{tools.number}/disconnect"
-                    await self._server.call("POST", path, {}, directory=self._session.cwd)
-        except LLMError:
-            pass  # nobody is there any more
+            async with asyncio.timeout(INTERRUPT):
+                if not self.gone:
+                    if self._decoder is not None and (self.waiting or not self._decoder.done):
+                        await self._call("POST", "/abort", {})
+                    if tools is not None:
+                        path = f"/mcp/{OWN_TOOLS}{tools.number}/disconnect"
+                        await self._server.call("POST", path, {}, directory=self._session.cwd)
+        except (LLMError, TimeoutError):
+            pass  # nobody is there any more, or nobody listens
         finally:
             if tools is not None:
                 tools.remove()
@@ -205,7 +214,7 @@ class ServeChannel(Channel):
     def abort(self) -> None:
         if not self._closed:
             self._closed = True
-            if self._server.dead is None and self._server.here:
+            if not self.gone and self._server.here:
                 self._server.spawn(self._let_go())
             elif self._tools is not None:
                 self._tools.remove()

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from ...events import LLMError, ProtocolError
+from ...protocols.opencode._lines import read_line
 
 UNREAD = 64 * 1024 * 1024
 """Bytes of events of one session that nobody has read."""
@@ -78,5 +79,8 @@ def route(line: bytes) -> Routed | None:
     """None for what is no event."""
     try:
         return _decode(line)
-    except (msgspec.DecodeError, UnicodeError):
-        return None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        try:
+            return msgspec.convert(read_line(line), Routed)  # a character was cut in the middle
+        except msgspec.ValidationError:
+            return None

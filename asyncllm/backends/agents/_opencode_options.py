@@ -78,6 +78,12 @@ class Launch:
     def command(self) -> list[str]:
         return [find_executable("opencode", self.options, "opencode", INSTALL)]
 
+    @property
+    def rules(self) -> dict[str, object]:
+        """What it may do."""
+        options = self.options
+        return permissions(options.permission, options.builtin_tools, options.add_dirs, tuple(options.mcp_servers))
+
     def environment(
         self,
         home: str | None,
@@ -88,8 +94,7 @@ class Launch:
     ) -> dict[str, str]:
         """`servers`: MCP servers of ours; `more` of the configuration."""
         options = self.options
-        rules = permissions(options.permission, options.builtin_tools, options.add_dirs, tuple(options.mcp_servers))
-        rules |= {f"{name}_*": "allow" for name in servers or ()}
+        rules = self.rules | {f"{name}_*": "allow" for name in servers or ()}
         env = environment(options, home=home, keys=KEYS)
         config = configuration(
             rules=rules,

@@ -21,24 +21,28 @@ from ...events import (
 )
 from ...protocols.agents._exit import Exit
 from ...protocols.agents._turn import Turn
-from ...protocols.opencode._config import OWN_TOOLS, tool_server
+from ...protocols.opencode._config import OWN_TOOLS, denied, last_word, tool_server
 from ...protocols.opencode._errors import NAME
 from ...protocols.opencode._request import check, run_arguments, run_prompt
 from ...protocols.opencode._run import PlainDecoder, RunDecoder
-from ...protocols.opencode._state import read_state
+from ...protocols.opencode._state import check_id, read_state
 from ...transports._process import Process
 from .._registry import Settings
-from ._agent import AgentBackend, Channel
+from ._agent import Channel
 from ._opencode import _directory, _tools_of, finished, import_state
 from ._opencode_channel import RETRIES, SETTLED
 from ._opencode_options import Launch, OpencodeOptions
+from ._opencode_parked import OpencodeBackend, OpencodeChannel, told_results
 from ._tool_server import LOST, Call, ToolServer, ToolSession
 
 AGENT = "asyncllm"
 """The agent of opencode that has our system prompt, where the client names none."""
 
+SUBAGENTS = ("general", "explore")
+"""Its own; with the server, sub-agents have the rules of the session."""
 
-class RunBackend(AgentBackend):
+
+class RunBackend(OpencodeBackend):
     options: OpencodeOptions
 
     def __init__(self, options: OpencodeOptions, settings: Settings) -> None:
@@ -58,6 +62,7 @@ class RunBackend(AgentBackend):
             raise InvalidRequestError('opencode: interface="text" has no tools')
         session, directory = None, self.options.directory
         if turn.session is not None:
+            check_id(turn.session.id)
             session, directory = await self._found(turn, turn.session)
         own: ToolSession | None = None
         if tools:
@@ -110,7 +115,7 @@ class RunBackend(AgentBackend):
                 tools.abort()
 
 
-class RunChannel(Channel):
+class RunChannel(OpencodeChannel):
     """One run."""
 
     def __init__(
@@ -127,6 +132,10 @@ class RunChannel(Channel):
         self._reading: asyncio.Task[list[bytes]] | None = None
         self._calling: asyncio.Task[list[Call]] | None = None
 
+    @property
+    def gone(self) -> bool:
+        return self._process is None or self._process.returncode is not None
+
     async def say(self, turn: Turn) -> None:
         if self.waiting:
             results = {result.id: result for result in turn.results}
@@ -138,16 +147,18 @@ class RunChannel(Channel):
         self._turn = turn
         options, launch = self._backend.options, self._backend.launch
         name = f"{OWN_TOOLS}{self._tools.number}" if self._tools is not None else ""
-        agent, more = options.agent, dict[str, Any]()
+        agent = options.agent or (AGENT if turn.system else None)
+        described: dict[str, Any] = {"permission": last_word(launch.rules)}
         if turn.system:
-            agent = agent or AGENT
-            more = {"agent": {agent: {"prompt": turn.system, **({"mode": "primary"} if agent == AGENT else {})}}}
+            described |= {"prompt": turn.system, **({"mode": "primary"} if agent == AGENT else {})}
+        helpers = {name: {"permission": denied(launch.rules)} for name in SUBAGENTS}
+        more = {"agent": {**helpers, agent or "build": described}}
         servers = {name: tool_server(self._tools.url, self._tools.headers)} if self._tools is not None else {}
         arguments = run_arguments(
             turn, session=self._session, agent=agent, variant=options.variant, title=options.title, plain=self._plain
         )
         environment = launch.environment(self._backend.home, turn.request.model, servers=servers, more=more)
-        warnings = (*turn.warnings, *check(turn.request))
+        warnings = (*turn.warnings, *check(turn.request), *told_results(turn))
         going_on = None if self._session is None or self._session.fork else replace(self._session, state=None)
         if self._plain:
             self._decoder = PlainDecoder(going_on, model=turn.request.model, warnings=warnings, cwd=self._directory)

@@ -74,11 +74,16 @@ class OpencodeServer:
             why = f"opencode did not listen within {patience:g} s (raise start_timeout= if that is its pace)"
             raise ConnectTimeout(why) from None
         except BaseException:
-            process.kill()
+            await process.stop(0)
             raise
         server = cls(process, url, password)
         server.spawn(server._watch())
         return server
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is of no more use."""
+        return self.dead is not None or self._process.returncode is not None
 
     @property
     def here(self) -> bool:
@@ -152,7 +157,11 @@ class OpencodeServer:
         if opened is None:
             opened = self._readers[directory] = asyncio.get_running_loop().create_future()
             self.spawn(self._read_events(directory, opened))
-        await asyncio.shield(opened)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await asyncio.shield(opened)
+        except TimeoutError:
+            raise ConnectTimeout(f"the events of opencode did not begin within {CALL_TIMEOUT:g} s") from None
 
     async def _read_events(self, directory: str, opened: asyncio.Future[None]) -> None:
         framer = SSEFramer(max_frame_bytes=MAX_EVENT)
@@ -166,7 +175,8 @@ class OpencodeServer:
             while True:
                 data = await answer.read()
                 for found in framer.read(data):
-                    self._event(found if isinstance(found, bytes) else found.data.encode("utf-8", "replace"))
+                    line = found if isinstance(found, bytes) else found.data.encode("utf-8", "replace")
+                    self._event(line, directory)
                     if not opened.done():
                         opened.set_result(None)
         except StopAsyncIteration:
@@ -176,22 +186,24 @@ class OpencodeServer:
         except LLMError as error:
             self._broken(error)
 
-    def _event(self, line: bytes) -> None:
+    def _event(self, line: bytes, directory: str) -> None:
         event = route(line)
         if event is None:
             return
         if event.type in ("permission.asked", "question.asked") and event.properties.id:
-            self.spawn(self._deny(event.type, event.properties.id))
+            self.spawn(self._deny(event.type, event.properties.id, directory))
         elif (inbox := self._inboxes.get(event.session)) is not None:
             inbox.add(line)
 
-    async def _deny(self, kind: str, id: str) -> None:
-        """Nobody is there to be asked, in whatever session it is, those of its own agents included."""
+    async def _deny(self, kind: str, id: str, directory: str) -> None:
+        """Nobody is there to be asked, in whatever session it is, those of its own agents included. Each directory has its
+        own questions."""
         with contextlib.suppress(LLMError):
             if kind == "permission.asked":
-                await self.call("POST", f"/permission/{quote(id)}/reply", {"reply": "reject", "message": DENIED})
+                body = {"reply": "reject", "message": DENIED}
+                await self.call("POST", f"/permission/{quote(id, safe='')}/reply", body, directory=directory)
             else:
-                await self.call("POST", f"/question/{quote(id)}/reject", {})
+                await self.call("POST", f"/question/{quote(id, safe='')}/reject", {}, directory=directory)
 
     # ---- the end
 

@@ -40,12 +40,15 @@ BUILTIN = (
 
 READING = {"*": "allow", "*.env": "deny", "*.env.*": "deny", "*.env.example": "allow"}
 
+LOOKING = ("read", "glob", "grep", "list", "lsp", "skill", "task", "todowrite", "todoread")
+
 READ_ONLY: dict[str, object] = {
     "*": "deny",
+    **{name: "deny" for name in BUILTIN if name not in LOOKING},
+    **dict.fromkeys(LOOKING, "allow"),
     "read": READING,
-    **dict.fromkeys(("glob", "grep", "list", "lsp", "skill", "task", "todowrite", "todoread"), "allow"),
 }
-"""Looking at what is in the work directory, and nothing else."""
+"""Looking at what is in the work directory, and nothing else. Each is named: what is not, a user's configuration may allow."""
 
 OWN_KINDS = frozenset({"anthropic", "openai"})
 """Providers whose API opencode speaks as it is, wherever it is; what is at another address is taken to speak the chat API."""
@@ -59,6 +62,10 @@ class Access(Struct, frozen=True):
     base_url: str | None = None
     api_key: str | None = None
     headers: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        """Without its secrets."""
+        return f"Access({self.provider}/{self.model}, {self.base_url})"
 
 
 def model_of(name: str) -> tuple[str, str]:
@@ -102,7 +109,9 @@ def permissions(
     where it may work besides its work directory; `servers`: MCP servers whose tools it may call."""
     rules: dict[str, object]
     if given is None:
-        rules = dict(READ_ONLY) if builtin is None else {"*": "deny", **dict.fromkeys(builtin, "allow")}
+        rules = dict(READ_ONLY)
+        if builtin is not None:
+            rules = {"*": "deny", **dict.fromkeys(BUILTIN, "deny"), **dict.fromkeys(builtin, "allow")}
         rules |= {f"{name}_*": "allow" for name in servers}
     elif isinstance(given, str):
         rules = {"*": given}
@@ -120,12 +129,51 @@ def permissions(
     return rules
 
 
-def session_rules(number: int) -> list[dict[str, str]]:
-    """Of all the tools of ours, a session has those of its own server, `number` (0: none). The tool that takes an answer in
-    JSON needs permission, too."""
-    allowed = [STRUCTURED, *([f"{OWN_TOOLS}{number}_*"] if number else [])]
-    rules = [{"permission": f"{OWN_TOOLS}*", "pattern": "*", "action": "deny"}]
-    return [*rules, *({"permission": name, "pattern": "*", "action": "allow"} for name in allowed)]
+def denied(rules: Mapping[str, object]) -> dict[str, object]:
+    """What is denied by name: the same for its sub-agents, which may have rules of their own."""
+    return {name: rule for name, rule in rules.items() if rule == "deny" and name != "*"}
+
+
+def last_word(rules: Mapping[str, object]) -> dict[str, object]:
+    """What of the rules is said again where it outweighs the user's configuration: that of an agent, too. Not what holds for
+    everything else, unless that is allowed: opencode itself lets models read what it has put aside for them."""
+    named: dict[str, object] = {}
+    for name, rule in rules.items():
+        if name == "external_directory" and isinstance(rule, Mapping):
+            named[name] = {at: action for at, action in rule.items() if at != "*" or action == "allow"}
+        elif name not in ("*", "external_directory") or rule == "allow":
+            named[name] = rule
+    return named
+
+
+Rule = dict[str, str]
+"""As sessions have them: `permission`, `pattern` and `action`. The last that fits counts."""
+
+
+def session_rules(number: int, rules: Mapping[str, object], earlier: Sequence[Rule] = ()) -> list[Rule]:
+    """What a session is told in addition to `earlier`, the rules that it has: opencode forgets none of them. Where it was
+    allowed something else before, or on another machine, that ends.
+
+    Of all the tools of ours, it has those of its own server, `number` (0: none). The tool that takes an answer in JSON needs
+    permission, too.
+    """
+    named = _flat(last_word(rules))
+    own = _flat(
+        {f"{OWN_TOOLS}*": "deny", STRUCTURED: "allow", **({f"{OWN_TOOLS}{number}_*": "allow"} if number else {})}
+    )
+    others = [rule for rule in earlier if not rule["permission"].startswith((OWN_TOOLS, STRUCTURED))]
+    anew = _flat({name: rule for name, rule in rules.items() if name == "*"}) + named
+    if others == named or (others and others[-len(anew) :] == anew):
+        return [] if list(earlier[-len(own) :]) == own else own
+    return (anew if others else named) + own
+
+
+def _flat(rules: Mapping[str, object]) -> list[Rule]:
+    return [
+        {"permission": name, "pattern": pattern, "action": str(action)}
+        for name, rule in rules.items()
+        for pattern, action in (rule.items() if isinstance(rule, Mapping) else (("*", rule),))
+    ]
 
 
 def tool_server(url: str, headers: Mapping[str, str]) -> dict[str, object]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -23,10 +26,12 @@ from ...events import (
     RateLimitError,
     ServerError,
     UnknownError,
+    redact,
 )
 from .._classify import classify
 from .._numbers import whole_number
 from ..agents._exit import Exit
+from ..agents._reset_time import reset_time
 
 NAME = "opencode"
 
@@ -43,8 +48,24 @@ _LIMITS = frozenset({"free_tier_limit", "account_rate_limit"})
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def error_of(error: object, *, text: str = "") -> LLMError:
-    """Of `{name, data}`: the error of a session, of a message or of a line. `text`: what was said of the answer."""
+def error_of(error: object, *, text: str = "", now: float | None = None) -> LLMError:
+    """Of `{name, data}`: the error of a session, of a message or of a line. `text`: what was said of the answer; `now`: when
+    it was said (epoch, seconds), if not now."""
+    return _timed(_of(error, text, now), time.time() if now is None else now)
+
+
+def _timed(error: LLMError, now: float) -> LLMError:
+    """A limit whose end is told in words alone."""
+    if isinstance(error, RateLimitError) and error.reset_time is None:
+        moment = datetime.fromtimestamp(now, UTC)
+        if (end := reset_time(error.message, moment)) is not None:
+            error.reset_time = end
+            if error.retry_after is None:
+                error.retry_after = max(0.0, (end - moment).total_seconds())
+    return error
+
+
+def _of(error: object, text: str, now: float | None) -> LLMError:
     given = error if isinstance(error, Mapping) else {}
     name, data = given.get("name"), given.get("data")
     data = data if isinstance(data, Mapping) else {}
@@ -52,7 +73,7 @@ def error_of(error: object, *, text: str = "") -> LLMError:
     message = message if isinstance(message, str) else ""
     match name:
         case "APIError":
-            return _of_api(data, message)
+            return _of_api(data, message, now)
         case "ContextOverflowError":
             return _with_body(ContextLengthExceededError(_clipped(message), code=name), data)
         case "ProviderAuthError":
@@ -69,35 +90,35 @@ def error_of(error: object, *, text: str = "") -> LLMError:
         case "NotFoundError":
             return NotFoundError(_clipped(message), code=name)
         case _:
-            return _of_words(message, name if isinstance(name, str) else None)
+            return _of_words(message, name if isinstance(name, str) else None, now)
 
 
-def _of_api(data: Mapping[str, Any], message: str) -> LLMError:
+def _of_api(data: Mapping[str, Any], message: str, now: float | None) -> LLMError:
     status = whole_number(data.get("statusCode"))
     given = data.get("responseHeaders")
     headers = {str(key): str(value) for key, value in given.items()} if isinstance(given, Mapping) else {}
     body = data.get("responseBody")
     if status is not None:
         text = body if isinstance(body, str) else message
-        return classify(_parsed(text) or message, status=status, headers=headers, text=text)
+        return classify(_parsed(text) or message, status=status, headers=headers, text=text, now=now)
     metadata = data.get("metadata")
     code = metadata.get("code") if isinstance(metadata, Mapping) else None
     if data.get("isRetryable") is True:  # no answer came: nobody was there, or the connection broke
         return ConnectionFailedError(_clipped(message), code=code if isinstance(code, str) else None)
-    return _of_words(message, "APIError")
+    return _of_words(message, "APIError", now)
 
 
-def _of_words(message: str, code: str | None) -> LLMError:
+def _of_words(message: str, code: str | None, now: float | None) -> LLMError:
     """An error without a kind: the provider's own object, where the message is one."""
     body = _parsed(message)
-    found = classify({"error": body} if body is not None else message, text=message)
+    found = classify({"error": body} if body is not None else message, text=message, now=now)
     if type(found) is ServerError and body is None:
         return UnknownError(_clipped(message) or "opencode failed without a message", code=code)
     return found
 
 
-def retry_error(status: Mapping[str, Any], delay: float) -> LLMError:
-    """Why opencode tries again after `delay` seconds. It says the words of the failure, not what kind it is."""
+def retry_error(status: Mapping[str, Any], delay: float, now: float) -> LLMError:
+    """Why opencode tries again, `delay` seconds from `now` (epoch). It says the words of the failure, not what kind it is."""
     message, action = status.get("message"), status.get("action")
     message = message if isinstance(message, str) else ""
     reason = action.get("reason") if isinstance(action, Mapping) else None
@@ -106,10 +127,15 @@ def retry_error(status: Mapping[str, Any], delay: float) -> LLMError:
         error = kind(_clipped(message), code=reason if isinstance(reason, str) else None)
     else:
         body = _parsed(message)
-        error = classify({"error": body} if body is not None else message, text=message)
+        error = classify({"error": body} if body is not None else message, text=message, now=now)
         if not error.retryable:  # opencode thinks otherwise, and has seen the answer
             error = ServerError(_clipped(message) or "opencode tries again, and does not say why")
-    error.retry_after = delay if error.retry_after is None else error.retry_after
+    _timed(error, now)
+    if error.retry_after is None:
+        error.retry_after = delay
+    if isinstance(error, RateLimitError) and error.reset_time is None:
+        with suppress(ValueError, OverflowError, OSError):  # beyond the calendar
+            error.reset_time = datetime.fromtimestamp(now + error.retry_after, UTC)
     return error
 
 
@@ -130,7 +156,7 @@ def exit_error(exit: Exit, *, said: bool) -> LLMError:
     if exit.tail.strip():
         if said or exit.tail.lstrip()[:1] == b"{":
             return IncompleteStreamError(f"opencode ended in the middle of a line ({exit.words})")
-        return ProtocolError(f"opencode said what is not JSON: {exit.tail.decode('utf-8', 'replace')[:120]}")
+        return ProtocolError(f"opencode said what is not JSON: {_clipped(exit.tail[:200].decode('utf-8', 'replace'))}")
     if exit.code is not None and exit.code > 0:
         complaint = " ".join(_COLOURS.sub("", exit.stderr).split())
         return UnknownError(f"opencode failed ({exit.words}): {_clipped(complaint) or 'it does not say why'}")
@@ -154,4 +180,5 @@ def _parsed(text: str) -> Any:
 
 
 def _clipped(words: str) -> str:
+    words = redact(words)
     return words if len(words) <= 300 else words[:300] + "…"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from ...events import Finish, LLMError, ServerError, Session, StreamError, StreamEvent, StreamStart, TextDelta
+from .._numbers import whole_number
 from ..agents._exit import Exit
 from ._errors import NAME, error_of, exit_error
+from ._lines import read_line
 from ._steps import REJECTED, Steps
 
 
@@ -52,11 +53,8 @@ class RunDecoder:
         for line in lines:
             if self.done or not line.strip():
                 continue
-            try:
-                event = msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeError, RecursionError):
-                event = None
-            if isinstance(event, dict) and isinstance(event.get("type"), str):
+            event = read_line(line)
+            if event is not None and isinstance(event.get("type"), str):
                 self._said = True
                 self._event(event)
             elif not self._odd:
@@ -69,7 +67,7 @@ class RunDecoder:
             self.done = True
             if self._error is not None:
                 self._steps.fail(self._error)
-            elif self._steps.over and not self._waits and not exit.tail.strip():
+            elif self._steps.over and not self._waits and not exit.tail.strip() and not (exit.code or 0) > 0:
                 self._steps.finish()
             else:
                 ended = exit if self._said or not self._odd else replace(exit, tail=self._odd)
@@ -85,7 +83,7 @@ class RunDecoder:
     def call(self, id: str, name: str, arguments: dict[str, object]) -> list[StreamEvent]:
         """A call of one of our tools, which waits: opencode says it only when it has its result."""
         self._steps.begin(self.session.turn)
-        self._steps.call(id, name, arguments, executed=False)
+        self._steps.call(id, id, name, arguments, executed=False)
         return self._steps.take()
 
     def park(self) -> list[StreamEvent]:
@@ -117,7 +115,10 @@ class RunDecoder:
                 self._steps.end(part)
                 self._waits = part.get("reason") == "tool-calls" and not self._stopped
             case "error":
-                self._error = error_of(event.get("error"), text="".join(self._steps.text))
+                at = whole_number(event.get("timestamp"))
+                self._error = error_of(
+                    event.get("error"), text="".join(self._steps.text), now=None if at is None else at / 1000
+                )
             case _:
                 if self._raw:
                     self._steps.raw(event)
@@ -141,8 +142,9 @@ class RunDecoder:
         if self._own and name.startswith(self._own):
             return  # it was said when it was called
         self._steps.begin(message)
-        self._steps.call(id, name, state.get("input"))
-        self._steps.result(id, name, state)
+        key = f"{part.get('id')} {message} {id}"
+        self._steps.call(key, id, name, state.get("input"))
+        self._steps.result(key, id, name, state)
         self._stopped = self._stopped or state.get("error") == REJECTED
 
 

@@ -6,15 +6,15 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from ...events import LLMError, Session, StreamEvent
+from ...events import CharacterJoiner, LLMError, Session, StreamEvent
 from .._json import to_json
 from .._numbers import whole_number
 from ..agents._exit import Exit
 from ._config import STRUCTURED
 from ._errors import error_of, exit_error, retry_error
+from ._lines import read_line
 from ._steps import Steps
 
 
@@ -24,6 +24,17 @@ class OwnCall(Struct, frozen=True):
     id: str
     name: str
     arguments: dict[str, object]
+
+
+class _Said:
+    """A part, and how many of its characters were said."""
+
+    __slots__ = ("characters", "kind", "length")
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.length = 0
+        self.characters = CharacterJoiner()
 
 
 class ServeDecoder:
@@ -36,7 +47,7 @@ class ServeDecoder:
         done: whether the turn is over. If it `gave_up`, opencode does not know that yet, and has to be told.
         user: the id of the user's message, once it is known: what a failed turn is undone with.
         messages: the ids of the answers of this turn.
-        calls: our calls that run and have not been parked.
+        calls: our calls that run and have not been parked, by part.
         forming: the parts that are calls whose arguments are not whole.
         retries: how often opencode may try again by itself; None: as often as it likes.
     """
@@ -70,7 +81,7 @@ class ServeDecoder:
         self._busy = False
         self._error: LLMError | None = None
         self._summaries: set[str] = set()
-        self._parts: dict[str, list[Any]] = {}  # by id: the kind, and how many characters were said
+        self._parts: dict[str, _Said] = {}  # by id
         self._parked: set[str] = set()
 
     @property
@@ -84,11 +95,8 @@ class ServeDecoder:
         for line in lines:
             if self.done:
                 break
-            try:
-                event = msgspec.json.decode(line)
-            except (msgspec.DecodeError, UnicodeError, RecursionError):
-                continue  # the stream of events says how it ends; a line of it that is none is no end
-            if isinstance(event, dict):
+            event = read_line(line)
+            if event is not None:  # the stream of events says how it ends; a line of it that is none is no end
                 self._event(event)
         return self._steps.take()
 
@@ -160,6 +168,8 @@ class ServeDecoder:
             provider, model = info.get("providerID"), info.get("modelID")
             if isinstance(provider, str) and isinstance(model, str):
                 self._steps.model = f"{provider}/{model}"
+        if isinstance(error := info.get("error"), dict) and self._error is None:
+            self._error = error_of(error, text="".join(self._steps.text))  # of some, no session.error tells
         if self._structured and (answer := info.get("structured")) is not None:
             self._structured = False
             self._steps.answer(to_json(answer))
@@ -177,8 +187,9 @@ class ServeDecoder:
 
     def _retry(self, status: Mapping[str, Any]) -> None:
         attempt, at = whole_number(status.get("attempt")) or 1, whole_number(status.get("next"))
-        delay = 0.0 if at is None else max(0.0, round(at / 1000 - time.time(), 3))
-        error = retry_error(status, delay)
+        now = time.time()
+        delay = 0.0 if at is None else max(0.0, round(at / 1000 - now, 3))
+        error = retry_error(status, delay, now)
         if self.retries is not None and attempt > self.retries:
             self.gave_up = True
             self._fail(error)
@@ -189,7 +200,7 @@ class ServeDecoder:
         error = error_of(given, text="".join(self._steps.text))
         if self.user and self._busy:
             self._error = error  # the end comes when the session is idle: it may mend this by a shorter history
-        elif not self.user:
+        else:
             self._fail(error)  # before the turn has begun: nothing more comes
 
     def _idle(self) -> None:
@@ -211,11 +222,11 @@ class ServeDecoder:
             self._whole(id, kind, message, part.get("text"))
         elif kind == "step-start":
             if id not in self._parts:
-                self._parts[id] = [kind, 0]
+                self._parts[id] = _Said(kind)
                 self._steps.begin(message)
         elif kind == "step-finish":
             if id not in self._parts:
-                self._parts[id] = [kind, 0]
+                self._parts[id] = _Said(kind)
                 self._error = None
                 self._steps.end(part)
         elif kind == "tool":
@@ -225,18 +236,21 @@ class ServeDecoder:
 
     def _whole(self, id: str, kind: str, message: str, text: object) -> None:
         """The part as it is now: what deltas have not said of it."""
-        said = self._parts.setdefault(id, [kind, 0])
-        if isinstance(text, str) and len(text) > said[1]:
-            self._say(kind, message, text[said[1] :])
-            said[1] = len(text)
+        said = self._parts.setdefault(id, _Said(kind))
+        if isinstance(text, str) and len(text) > said.length:
+            said.characters.half = ""  # it is in there
+            self._say(kind, message, text[said.length :])
+            said.length = len(text)
 
     def _delta(self, given: Mapping[str, Any]) -> None:
         id, piece = given.get("partID"), given.get("delta")
         said = self._parts.get(id) if isinstance(id, str) else None
         if said is None or not isinstance(piece, str) or given.get("field") != "text":
             return  # of a part that is not known yet: it is said when it is
-        said[1] += len(piece)
-        self._say(said[0], str(given.get("messageID")), piece)
+        piece = said.characters.feed(piece)
+        said.length += len(piece)
+        if piece:
+            self._say(said.kind, str(given.get("messageID")), piece)
 
     def _say(self, kind: str, message: str, text: str) -> None:
         self._steps.begin(message)
@@ -256,23 +270,19 @@ class ServeDecoder:
         self.forming.discard(part)
         if name == STRUCTURED and self._structured:
             return
-        if self._own and name.startswith(self._own):
-            self._own_tool(id, message, name.removeprefix(self._own), state)
-            return
-        if not (self._steps.over and status in ("completed", "error")):
+        ours = bool(self._own) and name.startswith(self._own)
+        name = name.removeprefix(self._own) if ours else name
+        ended = status in ("completed", "error")
+        if not self._steps.knows(part):
             self._steps.begin(message)
-        self._steps.call(id, name, state.get("input"))
-        if status in ("completed", "error"):
-            self._steps.result(id, name, state)
-
-    def _own_tool(self, id: str, message: str, name: str, state: Mapping[str, Any]) -> None:
-        if state.get("status") in ("completed", "error"):
-            self.calls.pop(id, None)
-        elif id not in self._parked and id not in self.calls:
-            given = state.get("input")
-            self._steps.begin(message)
-            self.calls[id] = OwnCall(id, name, given if isinstance(given, dict) else {})
-            self._steps.call(id, name, given, executed=False)
+            ours = ours and not ended  # it ended before it got to us: a call of an unknown tool, for example
+            self._steps.call(part, id, name, state.get("input"), executed=not ours)
+            if ours:
+                arguments = state.get("input")
+                self.calls[part] = OwnCall(id, name, arguments if isinstance(arguments, dict) else {})
+        if ended and part not in self._parked:  # of those that were, we have given the result
+            self.calls.pop(part, None)
+            self._steps.result(part, id, name, state)
 
 
 _KNOWN = frozenset(

@@ -55,7 +55,7 @@ class Steps:
         self._content = False  # whether the step under way has said anything
         self._held: Finish | None = None  # of the step under way, which is over
         self._usage: Usage | None = None
-        self._calls: set[str] = set()
+        self._calls: set[str] = set()  # all of the turn, by their parts: models use the ids of calls again
         self._done: set[str] = set()
 
     def take(self) -> list[StreamEvent]:
@@ -87,7 +87,7 @@ class Steps:
             self._events.append(replace(self.session, turn=""))
         self._begun = self._open = True
         self._content = False
-        self._calls, self._done, self.text = set(), set(), []
+        self.text = []
 
     def say(self, text: str) -> None:
         if text:
@@ -100,18 +100,22 @@ class Steps:
             self._content = True
             self._events.append(ReasoningDelta(text))
 
-    def call(self, id: str, name: str, arguments: object, *, executed: bool = True) -> None:
-        """A call; one that was said in this step is not said again."""
-        if id not in self._calls:
+    def knows(self, part: str) -> bool:
+        """Whether this call was said."""
+        return part in self._calls
+
+    def call(self, part: str, id: str, name: str, arguments: object, *, executed: bool = True) -> None:
+        """A call, once."""
+        if part not in self._calls:
             self._content = True
-            self._calls.add(id)
+            self._calls.add(part)
             given = arguments if isinstance(arguments, dict) else {}
             self._events.append(ToolCall(id, name, given, to_json(given), executed=executed))
 
-    def result(self, id: str, name: str, state: Mapping[str, Any]) -> None:
-        """The result of a call of its own tools, once."""
-        if id in self._calls and id not in self._done:
-            self._done.add(id)
+    def result(self, part: str, id: str, name: str, state: Mapping[str, Any]) -> None:
+        """The result of a call, once; it may come after the end of its step."""
+        if part in self._calls and part not in self._done:
+            self._done.add(part)
             self._events.append(ToolResult(id, name, content_of(state), state.get("status") != "completed"))
 
     def raw(self, event: object) -> None:
@@ -140,7 +144,8 @@ class Steps:
 
     def park(self) -> None:
         """The turn stands still until our tools have answered. What it has cost is not known yet."""
-        self._events += (TextDelta("", mark(self.session)), self.session)
+        if self.session.id:  # else it has not said yet where it is
+            self._events += (TextDelta("", mark(self.session)), self.session)
         self._close(Finish("tool_calls"))
 
     def answer(self, text: str) -> None:
