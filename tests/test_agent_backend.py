@@ -332,3 +332,25 @@ async def test_a_home_of_its_own() -> None:
     assert not home.exists()
     assert Robot(home="/elsewhere").home == "/elsewhere"
     assert Robot().home is None
+
+
+async def test_two_loops_at_once() -> None:
+    """A process lives under one loop. The other is told so, and does not end what is under way."""
+    robot = Robot()
+    async with Client(robot) as client:
+        async with client.stream("call") as stream:
+
+            async def elsewhere() -> None:
+                with pytest.raises(InvalidRequestError, match="one client a loop"):
+                    await client.complete("two")
+
+            await asyncio.to_thread(asyncio.run, elsewhere())
+            assert (await stream.reply()).tool_calls
+        assert not robot.channels[0].aborted
+
+
+def test_options_keep_their_secrets() -> None:
+    """Which were given is shown, and not what."""
+    options = AgentOptions(env={"KEY": "hush"}, mcp_servers={"a": {"headers": {"x": "hush"}}}, cwd="/w")
+    assert repr(options) == "AgentOptions(cwd, env, mcp_servers)"
+    assert repr(AgentOptions()) == "AgentOptions()"

@@ -89,10 +89,20 @@ class AgentOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     start_timeout: float = 60.0
     idle_processes: int = 4
 
+    def __repr__(self) -> str:
+        """Which were given, and not what: variables, headers and settings hold secrets."""
+        given = [name for name, default in _defaults(type(self)) if getattr(self, name) != default]
+        return f"{type(self).__name__}({', '.join(given)})"
+
     @property
     def directory(self) -> str:
         """The work directory, absolute."""
         return os.path.abspath(self.cwd or os.getcwd())
+
+
+def _defaults(kind: type[AgentOptions]) -> list[tuple[str, object]]:
+    fields = msgspec.structs.fields(kind)
+    return [(f.name, f.default_factory() if callable(f.default_factory) else f.default) for f in fields]
 
 
 def take_options(agent: str, kind: type[O], settings: Settings, interfaces: tuple[str, ...]) -> O:
