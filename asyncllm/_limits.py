@@ -18,7 +18,7 @@ class Limits(Interrupt[Literal["closed", "total", "silence"]]):
     """What a stream's waits are guarded with. One timer for both limits: it looks at the clock, and is set again if it was
     too early. It knows nothing of the stream, which may be dropped while the timer runs."""
 
-    __slots__ = ("_asked", "_began", "_loop", "_silence", "_timer", "_total", "answering")
+    __slots__ = ("_began", "_silence", "_timer", "_total", "answering", "asked", "loop")
 
     def __init__(self, timeout: Timeout) -> None:
         super().__init__()
@@ -27,23 +27,19 @@ class Limits(Interrupt[Literal["closed", "total", "silence"]]):
         self._timer: asyncio.TimerHandle | None = None
         self.answering = False
         """Whether any content has come: silence counts from then on."""
+        self.asked = 0.0
+        """When the wait under way began, by the loop's clock."""
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """The call begins."""
-        self._loop = loop
-        self._began = self._asked = loop.time()
+        self.loop = loop
+        self._began = self.asked = loop.time()
         self._check_in(self._total, self._silence)
 
     @property
     def here(self) -> bool:
         """Whether the call is one of the event loop that runs."""
-        return self._loop is asyncio.get_running_loop()
-
-    def begin(self) -> None:
-        task = self.task = asyncio.current_task()  # as in the base, without its frame: this is done for every wake-up
-        assert task is not None
-        self._cancelling = task.cancelling()
-        self._asked = self._loop.time()
+        return self.loop is asyncio.get_running_loop()
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -52,11 +48,11 @@ class Limits(Interrupt[Literal["closed", "total", "silence"]]):
 
     def _check_in(self, *waits: float | None) -> None:
         wait = min((wait for wait in waits if wait is not None), default=None)
-        self._timer = None if wait is None else self._loop.call_later(wait, self._check)
+        self._timer = None if wait is None else self.loop.call_later(wait, self._check)
 
     def _check(self) -> None:
         """Only a wait is broken off: a slow consumer is not a silent model."""
-        now, total, silence = self._loop.time(), self._total, self._silence
+        now, total, silence = self.loop.time(), self._total, self._silence
         if total is not None:
             total += self._began - now
             if total <= CLOCK_SLACK:
@@ -65,7 +61,7 @@ class Limits(Interrupt[Literal["closed", "total", "silence"]]):
                     return
                 total = LATE_CHECK
         if silence is not None and self.task is not None and self.answering:
-            silence += self._asked - now
+            silence += self.asked - now
             if silence <= CLOCK_SLACK:
                 self.interrupt("silence")
                 return

@@ -114,7 +114,12 @@ class Stream(Generic[Output]):
             raise RuntimeError("this stream is being read by another task; one task at a time can iterate a stream")
         if self._source is None:
             self._start()
-        guard.begin()
+        task = guard.task = (
+            asyncio.current_task()
+        )  # as `guard.run`, without its frames: every wake-up comes through here
+        assert task is not None
+        guard.cancelling = task.cancelling()
+        guard.asked = guard.loop.time()
         try:
             batch = await self._ask()
         except asyncio.CancelledError:
@@ -130,7 +135,9 @@ class Stream(Generic[Output]):
             self._abort()
             raise
         finally:
-            guard.end()
+            if guard.hit:
+                guard.end()
+            guard.task = None
         if not guard.answering and has_content(batch):
             guard.answering = True
             assert self._source is not None

@@ -9,7 +9,6 @@ from _replay import sse
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from asyncllm.backends._http_source import decode_read
 from asyncllm.events import (
     Finish,
     LLMError,
@@ -22,7 +21,7 @@ from asyncllm.events import (
     check_order,
     fold,
 )
-from asyncllm.protocols import Encoded, Request
+from asyncllm.protocols import Decoder, Encoded, Request
 from asyncllm.protocols.openai_chat import ChatCodec, ChatQuirks
 from asyncllm.transports import Frame, Framer, SniffingFramer
 
@@ -45,6 +44,11 @@ def single_bytes(data: bytes) -> list[bytes]:
 
 
 places = st.lists(st.integers(0, 1 << 20), max_size=30)
+
+
+def decode_read(decoder: Decoder, found: list[Any]) -> list[StreamEvent]:
+    """The events of what a framer has read, which are frames or lines: as the HTTP backend has them."""
+    return decoder.decode_lines(found) if found and isinstance(found[0], bytes) else decoder.decode(found)
 
 
 def frames_of(framer: Framer, chunks: Iterable[bytes]) -> list[Frame]:

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from _decoding import PLENTY, SOME, calls_of, failure, merged, pieces, places, single_bytes
+from _decoding import PLENTY, SOME, calls_of, decode_read, failure, merged, pieces, places, single_bytes
 from hypothesis import given
 
-from asyncllm.backends._http_source import decode_read
 from asyncllm.events import (
     Finish,
     IncompleteStreamError,

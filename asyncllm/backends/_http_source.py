@@ -24,11 +24,6 @@ RESUMPTIONS = (0.0, 0.5, 2.0, 8.0)
 makes the tries start anew."""
 
 
-def decode_read(decoder: Decoder, found: list[Any]) -> list[StreamEvent]:
-    """The events of what a framer has read: frames, or lines."""
-    return decoder.decode_lines(found) if found and isinstance(found[0], bytes) else decoder.decode(found)
-
-
 class HTTPSource:
     __slots__ = ("_answer", "_backend", "_closed", "_decoder", "_ended_at", "_framer", "_request", "_resumed")
 
@@ -60,7 +55,9 @@ class HTTPSource:
         while True:
             try:
                 data = await (self._tail() if decoder.ending else answer.read())
-                events = decode_read(decoder, framer.read(data))
+                found: list[Any] = framer.read(data)
+                is_lines = found and found[0].__class__ is bytes
+                events = decoder.decode_lines(found) if is_lines else decoder.decode(found)
             except StopAsyncIteration:
                 if (again := await self._resume()) is None:
                     return await self._end(self._close_decoder())

@@ -21,13 +21,15 @@ class Interrupt(Generic[Why]):
     arrives here, unless somebody else cancelled the task, too; then theirs goes on. Costs no timer and no task.
     """
 
-    __slots__ = ("_cancelling", "_hit", "task", "why")
+    __slots__ = ("cancelling", "hit", "task", "why")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[object] | None = None
         """The one that is inside: between :meth:`begin` and its end."""
-        self._cancelling = 0
-        self._hit = False
+        self.cancelling = 0
+        """Of that task, when it came in."""
+        self.hit = False
+        """Whether it was broken into: then :meth:`end` has something to take back."""
         self.why: Why | None = None
 
     def interrupt(self, why: Why) -> None:
@@ -35,7 +37,7 @@ class Interrupt(Generic[Why]):
         if self.why is None:
             self.why = why
             if self.task is not None:
-                self._hit = True
+                self.hit = True
                 self.task.cancel()
 
     async def run(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -56,15 +58,15 @@ class Interrupt(Generic[Why]):
         """The await begins, in the task that runs."""
         task = self.task = asyncio.current_task()
         assert task is not None
-        self._cancelling = task.cancelling()
+        self.cancelling = task.cancelling()
 
     def broke(self) -> bool:
         """The await was cancelled: whether by :meth:`interrupt` alone. The cancellation is taken back then."""
         task, self.task = self.task, None
-        return self._hit and task is not None and task.uncancel() <= self._cancelling
+        return self.hit and task is not None and task.uncancel() <= self.cancelling
 
     def end(self) -> None:
         """The await is over. If an interrupt came when it was done already, the result stands."""
         task, self.task = self.task, None
-        if self._hit and task is not None:
+        if self.hit and task is not None:
             task.uncancel()

@@ -58,13 +58,15 @@ class WireDecoder(ABC):
         self._warnings = warnings
         self._raw = raw
         self._started = False
+        self.ending = False
         self._finish: str | None = None
         self._calls = ToolCallAssembler()
         self._usage: Usage | None = None
 
-    @property
-    def ending(self) -> bool:
-        return self._finish is not None
+    def _said_finish(self, word: str) -> None:
+        """The model is done, and this is its word for it."""
+        self._finish = word
+        self.ending = True
 
     # ---- frames
 

@@ -70,7 +70,7 @@ class Exchange(IncomingResponse):
         super().__init__(head_only=head_only, max_header_bytes=max_header_bytes)
         self.sent = False
         self.waiter: asyncio.Future[bytes] | None = None
-        self.reading = False  # the waiter is for bytes of the body
+        self.reading = False  # the head was waited for: now bytes of the body are
         self.timer: asyncio.TimerHandle | None = None
         self.last_activity = 0.0
         self.paused = False
@@ -157,7 +157,9 @@ class Connection(asyncio.Protocol):
             return
         waiter = exchange.waiter
         if exchange.reading and waiter is not None and not waiter.done():
-            waiter.set_result(exchange.take())
+            chunks = exchange.chunks
+            exchange.unread = 0
+            waiter.set_result(chunks.pop() if len(chunks) == 1 else exchange.take())
             return
         if exchange.unread > exchange.unread_limit:
             self._overflow(exchange)
@@ -218,6 +220,7 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self.abandon(exchange)
             raise
+        exchange.reading = True
         return exchange
 
     def wait(self, exchange: Exchange) -> asyncio.Future[bytes]:

@@ -59,7 +59,6 @@ class ResponseStream(httpx2.AsyncByteStream):
             raise exchange.error
         if exchange.complete:
             raise StopAsyncIteration
-        exchange.reading = True
         return self._connection.wait(exchange)
 
     def finish(self) -> None:

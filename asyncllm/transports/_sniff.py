@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import msgspec
 
@@ -19,24 +20,20 @@ class SniffingFramer:
     """Server-sent events, JSON lines, AWS event stream messages, or one JSON body (a page is taken as a body, too), decided
     by the first bytes. A message begins with its length, and so with a zero: text never does."""
 
-    __slots__ = ("_chosen", "_held", "_held_bytes", "_max", "_sse")
+    __slots__ = ("_chosen", "_held", "_held_bytes", "_max", "read")
 
     def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self._max = max_frame_bytes
         self._chosen: Framer | None = None
-        self._sse: SSEFramer | None = None  # the same, if it is one
+        self.read: Callable[[bytes], list[Frame] | list[bytes]] = self._sniff
+        """:meth:`feed`, with the short cut of :meth:`SSEFramer.read`. That itself, once it is clear what the bytes are."""
         self._held: list[bytes] = []  # the first line, where only its end will tell
         self._held_bytes = 0
 
     def feed(self, data: bytes) -> list[Frame]:
         return as_frames(self.read(data))
 
-    def read(self, data: bytes) -> list[Frame] | list[bytes]:
-        """:meth:`feed`, with the short cut of :meth:`SSEFramer.read`."""
-        if self._sse is not None:
-            return self._sse.read(data)
-        if self._chosen is not None:
-            return self._chosen.feed(data)
+    def _sniff(self, data: bytes) -> list[Frame] | list[bytes]:
         if not self._held:
             data = data.lstrip(_SILENT)
             if not data:
@@ -47,15 +44,15 @@ class SniffingFramer:
             return []
         start = b"".join(self._held)
         self._held.clear()
-        self._chosen = self._choose(start)
-        if isinstance(self._chosen, SSEFramer):
-            self._sse = self._chosen
+        chosen = self._chosen = self._choose(start)
+        self.read = chosen.read if isinstance(chosen, SSEFramer) else chosen.feed
         return self.read(start)
 
     def close(self) -> list[Frame]:
         if self._chosen is None:
             self._chosen = _BodyFramer(max_frame_bytes=self._max)
-            self._chosen.feed(b"".join(self._held))
+            self.read = self._chosen.feed
+            self.read(b"".join(self._held))
         return self._chosen.close()
 
     def _choose(self, start: bytes) -> Framer:

@@ -132,7 +132,7 @@ class MessagesDecoder(BlockDecoder[Turn]):
         delta = data.get("delta")
         delta = delta if isinstance(delta, Mapping) else {}
         if isinstance(reason := delta.get("stop_reason"), str) and reason and self._finish is None:
-            self._finish = reason
+            self._said_finish(reason)
         self._read_details(delta)
         if self._finish is not None:
             self._settle(events)
@@ -151,7 +151,7 @@ class MessagesDecoder(BlockDecoder[Turn]):
         if not _known(data, _MESSAGE | _DELTA):
             self._unknown(data, events)
         if isinstance(reason := data.get("stop_reason"), str) and reason:
-            self._finish = reason
+            self._said_finish(reason)
         self._terminator(events)
 
     def _contents(self, content: object, events: list[StreamEvent]) -> None:

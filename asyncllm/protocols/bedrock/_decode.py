@@ -121,7 +121,7 @@ class ConverseDecoder(BlockDecoder[Turn]):
     def _message_stop(self, data: Mapping[str, Any], events: list[StreamEvent]) -> None:
         self._begin(events)
         if isinstance(reason := data.get("stopReason"), str) and reason and self._finish is None:
-            self._finish = reason
+            self._said_finish(reason)
         self._read_details(data, "additionalModelResponseFields")
 
     def _metadata(self, data: Mapping[str, Any], events: list[StreamEvent]) -> None:
@@ -145,7 +145,7 @@ class ConverseDecoder(BlockDecoder[Turn]):
         if self._raw and (more := {name: value for name, value in data.items() if name not in _BODY}):
             events.append(RawEvent(more))
         reason = data.get("stopReason")
-        self._finish = reason if isinstance(reason, str) else ""
+        self._said_finish(reason if isinstance(reason, str) else "")
         self._end(events)
 
     def _whole_block(self, at: int, block: Mapping[str, Any], events: list[StreamEvent]) -> None:

@@ -60,12 +60,7 @@ class GeminiDecoder(WireDecoder):
         self._counts: object = NO_RAW  # the last usageMetadata, which is read when the answer ends
         self._unspecified = ""
         self._details: dict[str, object] = {}
-        self._went_on = False  # content came after a finishReason: this server says one with every chunk
         self._quick = False
-
-    @property
-    def ending(self) -> bool:
-        return self._finish is not None and not self._went_on
 
     # ---- frames
 
@@ -156,13 +151,13 @@ class GeminiDecoder(WireDecoder):
             self._part(part, events)
         self._sources.add(candidate)
         if len(events) > said:
-            self._went_on = self._went_on or self._finish is not None
+            self.ending = False  # content after a finishReason: this server says one with every chunk
             self._unspecified = ""
         if word := pick_text(candidate, "finishReason"):
             if word in _UNSAID:
                 self._unspecified = word
             elif self._finish is None:
-                self._finish = word
+                self._said_finish(word)
             for name in ("finishMessage", "safetyRatings"):
                 if value := pick(candidate, name):
                     self._details[name] = value
@@ -265,7 +260,7 @@ class GeminiDecoder(WireDecoder):
             if not self.done:
                 self._frame(frame, events, cut=True)
         if self._finish is None and self._unspecified:
-            self._finish = self._unspecified  # the last word, and a word about the end
+            self._said_finish(self._unspecified)  # the last word, and a word about the end
         return events + super().close()
 
     def _abandoned(self) -> Sequence[StreamEvent]:

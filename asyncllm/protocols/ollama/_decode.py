@@ -96,7 +96,7 @@ class OllamaDecoder(WireDecoder):
 
     def _last(self, data: Mapping[str, Any], text: str, events: list[StreamEvent]) -> None:
         word = data.get("done_reason")
-        self._finish = word if isinstance(word, str) else ""  # old servers gave no reason
+        self._said_finish(word if isinstance(word, str) else "")  # old servers gave no reason
         self._count(usage_from({name: data[name] for name in COUNTS if name in data}), events)
         if self._finish == "error":
             self._error(ServerError("the server ended the stream with done_reason 'error'", body=text), events)

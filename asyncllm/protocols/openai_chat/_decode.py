@@ -124,7 +124,7 @@ class ChatDecoder(WireDecoder):
                 if choice.delta is not None:
                     self._delta(choice.delta, events)
                 if choice.finish_reason and self._finish is None:
-                    self._finish = choice.finish_reason
+                    self._said_finish(choice.finish_reason)
                 if choice.usage:
                     self._count(_usage(choice.usage), events)
         if isinstance(usage, Mapping):

@@ -296,7 +296,7 @@ class ResponsesDecoder(WireDecoder):
             self._error(IncompleteStreamError(f"the response {what}", code=status, retryable=False), events)
         else:
             cut = status == "incomplete"
-            self._finish = (text_of(details.get("reason")) or status) if cut else status
+            self._said_finish((text_of(details.get("reason")) or status) if cut else status)
             for ours, data in self._say.items.matched(response.get("output")):
                 item = ours or self._say.items.add(text_of(data.get("type")), data, text_of(data.get("id")), None)
                 if not item.done:
