@@ -402,7 +402,10 @@ class Client:
                 )
             why = "the client was closed before the end of the stream"
             broken = [stream._break(IncompleteStreamError(why, retryable=False)) for stream in self._streams]
-            await asyncio.gather(*broken)  # at once: an agent has two seconds to stop
+            if len(broken) > 1:
+                await asyncio.gather(*broken)  # at once: an agent has two seconds to stop
+            elif broken:
+                await broken[0]  # also under trio, whose calls have failed for want of asyncio
             if self._kept is not None:
                 await self._kept.close()
             await self._backend.aclose()
