@@ -180,6 +180,7 @@ def strings(given: object) -> Iterator[str]:
             yield from strings(list(given.values()))
 
 
+@pytest.mark.req("I1")
 @every
 async def test_a_long_line_passes(kind: str, tmp_path: Path) -> None:
     text = "0123456789" * 500_000

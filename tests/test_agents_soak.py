@@ -285,6 +285,7 @@ def uvloop() -> asyncio.AbstractEventLoop:
     return pytest.importorskip("uvloop").new_event_loop()  # type: ignore[no-any-return]
 
 
+@pytest.mark.req("I3")
 @pytest.mark.parametrize("make", [asyncio.new_event_loop, uvloop], ids=["asyncio", "uvloop"])
 def test_hundreds_of_turns(make: Callable[[], asyncio.AbstractEventLoop], place: Place) -> None:
     chance = random.Random(7)

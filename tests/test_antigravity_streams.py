@@ -53,6 +53,7 @@ def test_every_stream_has_its_row() -> None:
         assert {path.stem for path in FOLDER.glob(f"*.{kind}")} == set(EXPECTED)
 
 
+@pytest.mark.req("I6")
 @each
 def test_what_it_becomes(name: str) -> None:
     """Text, calls, results, usage, session, finish and error of each stream."""
@@ -204,6 +205,7 @@ def test_the_limit_is_told_in_a_line_of_its_own() -> None:
     assert "5s" in error.error.message
 
 
+@pytest.mark.req("I6")
 def test_a_result_that_is_never_told() -> None:
     """The call has one all the same: nothing waits for ever in the conversation."""
     tool = {"name": "run_command", "parameters": {"CommandLine": "sleep"}}

@@ -193,6 +193,7 @@ async def test_nothing_but_noise(tmp_path: Path) -> None:
     assert "What is this?" in error.message
 
 
+@pytest.mark.req("I1")
 async def test_huge_lines(tmp_path: Path) -> None:
     words = "\u2028\x85 word " * 600_000
     stage = Stage(tmp_path, turn(words))
@@ -265,6 +266,7 @@ async def test_a_broken_attempt_is_a_step_of_its_own(tmp_path: Path) -> None:
 # ---- killed, closed, cancelled
 
 
+@pytest.mark.req("I2")
 @both
 async def test_killed_in_the_middle(tmp_path: Path, interface: str) -> None:
     """What was said stays said; the call it was making is no call."""
@@ -300,6 +302,7 @@ async def test_closed_in_the_middle(tmp_path: Path, interface: str, polite: bool
     assert not stage.alive()
 
 
+@pytest.mark.req("I3")
 async def test_cancelled_in_the_middle(tmp_path: Path) -> None:
     stage = Stage(tmp_path, [reads(USER), says(BEGUN), reads('"interrupt"'), says(INTERRUPTED), drains()])
     heard = asyncio.Event()

@@ -140,6 +140,7 @@ async def test_run_in_the_directory_of_the_session(fake: Fake) -> None:
 # ---- serve
 
 
+@pytest.mark.req("I5")
 @pytest.mark.recordings("opencode")
 @pytest.mark.parametrize("name", [name for name in SERVED if name not in ("serve_abort", "serve_err_e529_retry")])
 async def test_serve(fake: Fake, name: str) -> None:
@@ -216,6 +217,7 @@ async def test_what_is_asked_in_another_directory_is_denied_there(fake: Fake) ->
         assert [call["query"] for call in fake.calls(path)] == ["directory=" + quote(str(other), safe="")], path
 
 
+@pytest.mark.req("I2")
 @pytest.mark.parametrize("how", ["cut", "die"])
 async def test_serve_that_breaks_fails_its_turns_and_is_started_anew(fake: Fake, how: str) -> None:
     async with Client(SPEC, **fake.options({"serve": "serve_concurrent", how: True})) as client:

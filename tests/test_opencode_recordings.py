@@ -163,6 +163,7 @@ def test_serve(name: str, feed: Any) -> None:
     assert [row_of(events) for events in turns_of(name, feed)] == SERVED[name]
 
 
+@pytest.mark.req("I5")
 def test_serve_says_each_delta_once() -> None:
     [events] = turns_of("serve_tool_mcp", _whole)
     pieces = [event.text for event in events if isinstance(event, TextDelta) and event.text]

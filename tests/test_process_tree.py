@@ -45,6 +45,7 @@ def dead(pids: list[int]) -> bool:
     return state(pids[0]) is None and all(state(pid) in (None, "Z", "X") for pid in pids)
 
 
+@pytest.mark.req("I3")
 @pytest.mark.parametrize("end", ["sys.stdin.read()", "signal.pause()", IGNORE + "signal.pause()"])
 @pytest.mark.parametrize("group", [False, True])
 async def test_nothing_is_left_of_a_tree(end: str, group: bool) -> None:
@@ -232,6 +233,7 @@ async def test_steps(code: str, first: int | None, patience: float, expected: in
         assert await process.wait() == expected
 
 
+@pytest.mark.req("I3")
 async def test_what_it_says_while_it_is_stopped() -> None:
     """Its last words are heard, however many they are."""
     code = "sys.stdin.read()\nfor n in range(100_000): print(n)\nprint('bye', file=sys.stderr)"
