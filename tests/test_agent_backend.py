@@ -41,6 +41,7 @@ class Robot(AgentBackend):
         super().__init__("robot", AgentOptions(**options))
         self.channels: list[Voice] = []
         self.quiet = asyncio.Event()
+        self.interrupts: asyncio.Barrier | None = None  # how many must be interrupted before one of them is
         self.was_shut_down = False
 
     def key_of(self, turn: Turn) -> object:
@@ -103,6 +104,8 @@ class Voice(Channel):
 
     async def interrupt(self) -> bool:
         self.interrupted = True
+        if self.robot.interrupts is not None:
+            await self.robot.interrupts.wait()
         return self.reusable
 
     async def aclose(self) -> None:
@@ -263,6 +266,20 @@ async def test_closing_the_client_breaks_its_turns() -> None:
     with pytest.raises(IncompleteStreamError, match="the client was closed"):
         await reading
     assert robot.channels[0].closed
+
+
+async def test_closing_the_client_interrupts_all_at_once() -> None:
+    """One that is slow to stop does not hold up the others."""
+    robot = Robot()
+    robot.interrupts = asyncio.Barrier(3)
+    client = Client(robot)
+    streams = [await client.stream("work") for _ in range(3)]
+    async with asyncio.timeout(5):
+        await client.aclose()
+    assert [voice.interrupted for voice in robot.channels] == [True] * 3
+    for stream in streams:
+        with pytest.raises(IncompleteStreamError, match="client was closed"):
+            await stream.reply()
 
 
 @pytest.mark.parametrize(("text", "said"), [("say fails", "listen"), ("break", "pipe is gone"), ("fail", "no")])
