@@ -335,6 +335,7 @@ async def test_a_rate_limit_has_an_absolute_time(tmp_path: Path) -> None:
     assert caught.value.provider == "codex"
 
 
+@pytest.mark.req("I2")
 async def test_the_server_is_gone_and_another_one_goes_on(tmp_path: Path) -> None:
     """A turn that breaks with its process says so; the next turn starts a new process, and the session is resumed there."""
     asked, log = client(tmp_path, "appserver_sigterm_midturn")

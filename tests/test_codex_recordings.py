@@ -34,6 +34,7 @@ def test_no_recording_is_left_out() -> None:
     assert recorded == {*EXEC, *APP}
 
 
+@pytest.mark.req("I4")
 @pytest.mark.parametrize("name", EXEC)
 def test_exec(name: str) -> None:
     agrees(told(exec_events(name)), EXEC[name])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from _codex import NOW, warnings_of
+from _codex_lines import BEGIN, END, THREAD, TURN, decoder, delta, ended, item, note, used
 
 from asyncllm.events import (
     Finish,
@@ -28,45 +29,13 @@ from asyncllm.events import (
 from asyncllm.protocols.agents._exit import Exit
 from asyncllm.protocols.codex._errors import from_words
 from asyncllm.protocols.codex._exec_decode import ExecDecoder
-from asyncllm.protocols.codex._turn_decode import COMPACTED, TurnDecoder
+from asyncllm.protocols.codex._turn_decode import COMPACTED
 
 pytestmark = pytest.mark.req("seed-A10")
 
-THREAD, TURN = "thread-1", "turn-1"
-
-
-def note(method: str, **params: Any) -> bytes:
-    return json.dumps({"method": method, "params": {"threadId": THREAD, "turnId": TURN, **params}}).encode()
-
-
-def item(kind: str, id: str = "i1", *, done: bool = True, **fields: Any) -> bytes:
-    return note("item/completed" if done else "item/started", item={"type": kind, "id": id, **fields})
-
-
-def delta(text: str, id: str = "i1") -> bytes:
-    return note("item/agentMessage/delta", itemId=id, delta=text)
-
-
-def used(total: int, last: int) -> bytes:
-    def counts(tokens: int) -> dict[str, int]:
-        return {"totalTokens": 2 * tokens, "inputTokens": tokens, "outputTokens": tokens}
-
-    return note("thread/tokenUsage/updated", tokenUsage={"total": counts(total), "last": counts(last)})
-
-
-def ended(status: str, error: object = None) -> bytes:
-    return note("turn/completed", turn={"id": TURN, "status": status, "error": error})
-
-
-BEGIN = note("turn/started", turn={"id": TURN})
-END = ended("completed")
 AGAIN = note(
     "error", willRetry=True, error={"message": "Reconnecting... 1/5", "additionalDetails": "Connection failed"}
 )
-
-
-def decoder(**options: Any) -> TurnDecoder:
-    return TurnDecoder(Session(backend="codex", id=THREAD), model="m", tools=("add",), clock=lambda: NOW, **options)
 
 
 def said(*lines: bytes) -> list[StreamEvent]:
@@ -297,12 +266,14 @@ def run(*lines: dict[str, Any], exit: Exit) -> list[StreamEvent]:
 MESSAGE = {"type": "item.completed", "item": {"id": "item_0", "type": "agent_message", "text": "Hello"}}
 
 
+@pytest.mark.req("I4")
 def test_exit_code_0_without_an_end_is_no_success() -> None:
     last = run({"type": "thread.started", "thread_id": "t"}, MESSAGE, exit=Exit(0))[-1]
     assert isinstance(last, StreamError)
     assert type(last.error).__name__ == "IncompleteStreamError"
 
 
+@pytest.mark.req("I4")
 def test_trouble_that_passes_is_not_the_end() -> None:
     events = run({"type": "error", "message": "something odd"}, MESSAGE, {"type": "turn.completed"}, exit=Exit(1))
     assert isinstance(events[-1], Finish)
@@ -310,12 +281,14 @@ def test_trouble_that_passes_is_not_the_end() -> None:
     assert warnings_of(events) == ("something odd",)
 
 
+@pytest.mark.req("I4")
 def test_trouble_before_the_process_is_gone_is_why() -> None:
     last = run({"type": "error", "message": "Quota exceeded. Check your plan and billing details."}, exit=Exit(1))[-1]
     assert isinstance(last, StreamError)
     assert last.error.kind == "billing"
 
 
+@pytest.mark.req("I4")
 @pytest.mark.parametrize("error", ["Quota exceeded.", {"message": "Quota exceeded."}])
 def test_why_a_run_failed(error: object) -> None:
     last = run({"type": "turn.failed", "error": error}, exit=Exit(1))[-1]

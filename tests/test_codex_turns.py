@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from _codex import NOW, turn_decoder, warnings_of
+from _codex_lines import BEGIN, END, THREAD, TURN, counts, decoder, delta, item, note, used
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,43 +37,11 @@ from asyncllm.protocols.codex._errors import error_of, from_words
 from asyncllm.protocols.codex._exec_decode import ExecDecoder
 from asyncllm.protocols.codex._requests import tool_response
 from asyncllm.protocols.codex._rpc import Ask, Response, answer, read_line, refuse, request
-from asyncllm.protocols.codex._turn_decode import TurnDecoder
-
-THREAD, TURN = "thread-1", "turn-1"
-
-
-def note(method: str, **params: Any) -> bytes:
-    return json.dumps({"method": method, "params": {"threadId": THREAD, "turnId": TURN, **params}}).encode()
-
-
-def item(kind: str, id: str = "i1", *, done: bool = True, **fields: Any) -> bytes:
-    return note("item/completed" if done else "item/started", item={"type": kind, "id": id, **fields})
-
-
-def delta(text: str, id: str = "i1") -> bytes:
-    return note("item/agentMessage/delta", itemId=id, delta=text)
-
-
-def used(total: int, last: int) -> bytes:
-    return note("thread/tokenUsage/updated", tokenUsage={"total": counts(total), "last": counts(last)})
-
-
-def counts(tokens: int) -> dict[str, int]:
-    return {"totalTokens": 2 * tokens, "inputTokens": tokens, "outputTokens": tokens}
 
 
 def called(tool: str, id: str, **arguments: Any) -> bytes:
     params = {"threadId": THREAD, "turnId": TURN, "callId": id, "tool": tool, "arguments": arguments}
     return json.dumps({"method": "item/tool/call", "id": f"rpc-{id}", "params": params}).encode()
-
-
-BEGIN = note("turn/started", turn={"id": TURN})
-END = note("turn/completed", turn={"id": TURN, "status": "completed", "error": None})
-
-
-def decoder(**options: Any) -> TurnDecoder:
-    session = Session(backend="codex", id=THREAD, cwd="/w")
-    return TurnDecoder(session, model="m", tools=("add",), clock=lambda: NOW, **options)
 
 
 def said(*lines: bytes, **options: Any) -> list[StreamEvent]:

@@ -241,15 +241,17 @@ class ClaudeCodeChannel(Channel):
 
     # ---- ending
 
-    async def interrupt(self) -> bool:
+    def _listening(self) -> tuple[Process, StreamDecoder] | None:
+        """A process that can be asked for something in the middle of its turn, and what reads its answers."""
         process, decoder = self._process, self._decoder
-        if (
-            process is None
-            or process.returncode is not None
-            or not isinstance(decoder, StreamDecoder)
-            or not self._both
-        ):
+        if process is None or process.returncode is not None or not self._both:
+            return None
+        return (process, decoder) if isinstance(decoder, StreamDecoder) else None
+
+    async def interrupt(self) -> bool:
+        if (listening := self._listening()) is None:
             return False
+        process, decoder = listening
         self._ending = self._heard = True
         try:
             async with asyncio.timeout(GRACE):
@@ -267,14 +269,9 @@ class ClaudeCodeChannel(Channel):
 
     async def _rewind(self) -> bool:
         """Take back what the user said last, with all that followed. Whether that was done."""
-        process, decoder = self._process, self._decoder
-        if (
-            process is None
-            or process.returncode is not None
-            or not isinstance(decoder, StreamDecoder)
-            or not self._both
-        ):
+        if (listening := self._listening()) is None:
             return False
+        process, decoder = listening
         id, desk = self._next_id(), decoder.desk
         asking = ask(id, "rewind_conversation", target_message_uuid=self._said)
         try:

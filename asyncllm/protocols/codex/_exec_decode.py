@@ -1,4 +1,7 @@
-"""The JSON lines of `codex exec --json`, as events: whole items, and errors that are only sentences."""
+"""The JSON lines of `codex exec --json`, as events: whole items, and errors that are only sentences.
+
+The lines of versions before 0.44 are read by `_exec_old.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from ...events import LLMError, RawEvent, Session, StreamEvent, ToolCall, Unknow
 from .._json import parse_json
 from ..agents._exit import Exit
 from ._errors import RECONNECTING, exit_error, from_words, not_json
+from ._exec_old import OldLines
 from ._items import call_of, image_of, kind_of, result_of
 from ._steps import Steps
 from ._usage import counts_of, since, usage_of
@@ -52,6 +56,7 @@ class ExecDecoder:
         self._raw = raw
         self._clock = clock
         self._calls: dict[str, ToolCall] = {}
+        self._old: OldLines | None = None  # what reads a version that speaks the schema before 0.44
         self._trouble: str | None = None
         self._sense = False
 
@@ -121,6 +126,10 @@ class ExecDecoder:
                 self._fail(failure if words else UnknownError("the turn failed, and codex does not say why"))
             case "error":
                 self._troubled(str(event.get("message", "")))
+            case None if isinstance(event.get("msg"), dict):
+                self._old = self._old or OldLines(self._steps, before=self._before, raw=self._raw)
+                for line in self._old.read(event):
+                    self._fail(line) if isinstance(line, LLMError) else self._event(line)
             case _:
                 if self._raw:
                     self._steps.raw(RawEvent(event))
@@ -150,7 +159,7 @@ class ExecDecoder:
         total = counts_of(usage)
         if total is not None:
             self.totals = total
-            if self._before is not None:
+            if self._before is not None and self._old is None:  # that one has told it, request by request
                 self._steps.used(usage_of(since(total, self._before)))
             session = self._steps.session
             self._steps.session = replace(session, data={**session.data, "usage": total})
