@@ -11,7 +11,7 @@ demo: $(VENV)/demo.ok  ## stream an answer: from the demo unless a provider's ke
 	$(BIN)/asyncllm chat "Tell me what asyncllm does."
 
 test: $(VENV)/test.ok  ## the whole suite, with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 test-litellm: .venv-litellm/test.ok  ## litellm/... against the real package, which needs an environment of its own
 	.venv-litellm/bin/python -m pytest tests/test_litellm_in_process.py

@@ -195,7 +195,7 @@ def test_what_strict_output_refuses_is_said() -> None:
         *(5, object(), len, lambda: 0, "City", b"x", complex, object, Cat | City, City("x"), [City], Callable),
         *({"type": object()}, {("a", "b"): 1}),
     ],
-    ids=repr,
+    ids=lambda wanted: type(wanted).__name__,
 )
 def test_what_is_no_type(wanted: Any) -> None:
     """Told before a byte is sent, in words that name the option."""

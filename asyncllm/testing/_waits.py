@@ -56,6 +56,9 @@ class Wait:
         self._released = Signal()
         self._event: Waitable = event or self._released
 
+    def __repr__(self) -> str:
+        return "Wait()" if self._event is self._released else f"Wait({self._event!r})"
+
     def release(self) -> None:
         self._released.set()
 
