@@ -195,7 +195,8 @@ async def test_several_writers() -> None:
 async def test_a_writer_waits_for_room_and_may_be_cancelled() -> None:
     """What it has written is delivered all the same, in one piece."""
     code = (
-        "signal.signal(signal.SIGUSR1, lambda *_: None); say('up'); signal.pause(); say(len(sys.stdin.buffer.read()))"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1}); say('up'); signal.sigwait({signal.SIGUSR1});"
+        "say(len(sys.stdin.buffer.read()))"
     )
     async with running(code) as process:
         assert await process.lines() == [b"up"]
