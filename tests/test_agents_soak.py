@@ -229,8 +229,8 @@ async def read(client: Client, moment: Moment, *, leave: bool) -> None:
         moment.over()
 
 
-PATIENCE = 10.0
-"""Seconds of one life: none may hang."""
+PATIENCE = 30.0
+"""Seconds of one life: none may hang. Three turns that do not react, one after another, take 12."""
 
 
 @contextlib.asynccontextmanager
