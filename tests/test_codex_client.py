@@ -279,7 +279,8 @@ def our_call(id: str) -> bytes:
     return line(method="item/tool/call", id=f"ask-{id}", params=params)
 
 
-async def test_a_process_that_dies_while_its_turn_stands_still(tmp_path: Path) -> None:
+@pytest.mark.parametrize("noticed", [True, False])
+async def test_a_process_that_dies_while_its_turn_stands_still(tmp_path: Path, noticed: bool) -> None:
     """What the tool says is told to the session in words, by another process, and that is said."""
     first = [*START, *turn(our_call("c1")), holds()]
     asked, fake = client(tmp_path, first, HELLO)
@@ -288,7 +289,8 @@ async def test_a_process_that_dies_while_its_turn_stands_still(tmp_path: Path) -
         assert [call.name for call in reply.tool_calls] == ["add"]
         pid = fake.runs[0].pid
         os.kill(pid, signal.SIGKILL)
-        await becomes(lambda: state(pid) is None)
+        if noticed:
+            await becomes(lambda: state(pid) is None)
         last = await asked.complete([*reply.messages, ToolResult("c1", "add", "three")], tools=[add])
     assert last.text == "Hello"
     assert "told as text" in " ".join(last.warnings)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from ...events import (
+    ConnectionFailedError,
     LLMError,
     Message,
     Session,
@@ -126,8 +127,7 @@ class ThreadChannel(Channel):
     # ---- a turn
 
     async def say(self, turn: Turn) -> None:
-        if self._asked and not self._server.gone:
-            await self._answer(turn)
+        if self._asked and not self._server.gone and await self._answered(turn):
             return
         parts, warnings = list(turn.parts), [*turn.warnings, *left_out(turn)]
         if self._server.gone:
@@ -157,12 +157,17 @@ class ThreadChannel(Channel):
         if isinstance(inner, dict) and isinstance(id := inner.get("id"), str):
             decoder.begin(id)
 
-    async def _answer(self, turn: Turn) -> None:
-        """The turn that stands still goes on."""
+    async def _answered(self, turn: Turn) -> bool:
+        """The turn that stands still goes on. False where its server turns out to be gone."""
         results = {result.id: result for result in turn.results}
         asked, self._asked, self.waiting = self._asked, [], ()
-        for ask in asked:
-            await self._server.send(answer(ask.id, tool_response(results.get(ask.call.id))))
+        try:
+            for ask in asked:
+                await self._server.send(answer(ask.id, tool_response(results.get(ask.call.id))))
+        except ConnectionFailedError:
+            await self._server.aclose()
+            return False
+        return True
 
     async def _call(self, method: str, params: dict[str, Any], timeout: float) -> dict[str, Any]:
         return await self._server.call(method, params, timeout)
