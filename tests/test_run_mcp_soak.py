@@ -77,6 +77,9 @@ async def work(http: HTTPServer, chance: random.Random) -> set[str]:
     return hows
 
 
+# anyio, under httpx2, drops a connection if it is cancelled in the last step of connecting: that one is closed when it is
+# collected. Descriptors are counted all the same.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.req("seed-E1")
 async def test_a_thousand_runs_over_servers() -> None:
     """Whatever ended them, and whenever: the counts are what they were before."""
