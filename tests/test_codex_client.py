@@ -9,6 +9,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,9 @@ async def test_a_process_that_dies_while_its_turn_stands_still(tmp_path: Path, n
         os.kill(pid, signal.SIGKILL)
         if noticed:
             await becomes(lambda: state(pid) is None)
+        else:  # dead, and the event loop has had no turn to hear of it
+            while state(pid) not in (None, "Z"):
+                time.sleep(0.001)
         last = await asked.complete([*reply.messages, ToolResult("c1", "add", "three")], tools=[add])
     assert last.text == "Hello"
     assert "told as text" in " ".join(last.warnings)
