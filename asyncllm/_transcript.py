@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from itertools import count, groupby
 from pathlib import Path
 
+from .backends._private_files import private_folder
 from .events import Audio, File, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, redact
 
 LOG_LIMIT = 64 * 1024 * 1024
@@ -143,7 +144,7 @@ def append_to_log(
     file is a link, or no file: nothing is written through it.
     """
     folder = Path(log_dir)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     day = (now or datetime.now(UTC)).astimezone(UTC).date().isoformat()
     data = (text if text.endswith("\n") else text + "\n").encode("utf-8", "backslashreplace")
     path = folder / f"asyncllm-{day}.log"

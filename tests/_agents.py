@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pytest
+
+from asyncllm import Client, StreamEvent
+
+played = pytest.mark.skipif(sys.platform == "win32", reason="the program that plays an agent has a #! line")
 
 Step = list[Any]
 
@@ -131,3 +138,27 @@ def player(folder: Path, name: str, *runs: list[Step]) -> Player:
     path.write_text(PROGRAM.format(python=sys.executable, log=str(log), script=str(script)))
     path.chmod(0o700)
     return Player(path, log)
+
+
+# ---- who drives it
+
+
+async def events_of(client: Client, said: Any = "Hi", **options: Any) -> list[StreamEvent]:
+    """All of a stream's events, a failure as the last one."""
+    return [event async for event in client.stream(said, **options).as_events()]
+
+
+def backend_of(client: Client) -> Any:
+    """The backend itself, without what is around it."""
+    found: Any = client._backend
+    while hasattr(found, "_inner"):
+        found = found._inner
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,35 +123,3 @@ def said_calls(events: Iterable[StreamEvent]) -> list[Any]:
 
 def said_results(events: Iterable[StreamEvent]) -> list[ToolResult]:
     return [event for event in events if isinstance(event, ToolResult)]
-
-
-# ---- the fake program
-
-
-class Fake:
-    """A folder with a program `agy` that plays streams."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log = folder / "log"
-        self.path = folder / "agy"
-        source = (Path(__file__).parent / "_fake_agy.py").read_text()
-        self.path.write_text(f"#!{sys.executable} -S\n{source}")
-        self.path.chmod(0o700)
-        self.work = folder / "work"
-        self.work.mkdir()
-
-    def options(self, play: str = "text", do: str = "", **more: Any) -> dict[str, Any]:
-        """Options for Client("antigravity", ...)."""
-        env = {"FAKE_AGY_PLAY": str(FOLDER / play), "FAKE_AGY_LOG": str(self.log), "FAKE_AGY_DO": do}
-        env |= more.pop("env", {})
-        return {"executable": str(self.path), "cwd": str(self.work), "env": env, "retry": 0, **more}
-
-    @property
-    def facts(self) -> list[dict[str, Any]]:
-        """What it has written down, start by start and line by line."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
-
-    @property
-    def starts(self) -> list[dict[str, Any]]:
-        return [fact for fact in self.facts if "argv" in fact]

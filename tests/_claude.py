@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from _agent_recordings import FOLDER as RECORDED
+from _agent_recordings import NOW, counted
 from _claude_rows import PLAIN, ROWS, Fault, Row
 
 from asyncllm.events import (
@@ -25,11 +25,9 @@ from asyncllm.events import (
 from asyncllm.protocols.agents._exit import Exit
 from asyncllm.protocols.claude_code import OutputDecoder, StreamDecoder
 
-__all__ = ["PLAIN", "ROWS"]
+__all__ = ["NOW", "PLAIN", "ROWS"]
 
-FOLDER = Path(__file__).parent / "fixtures" / "agents" / "claude"
-NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
-"""When the recordings were made, to the hour."""
+FOLDER = RECORDED / "claude"
 
 
 def recorded(name: str) -> bytes:
@@ -142,7 +140,7 @@ def agrees_reply(reply: Reply[object], row: Row) -> None:
     assert reply.steps == row.steps
     assert reply.finish_reason == row.finish
     assert reply.warnings == row.warnings
-    used = reply.usage if reply.usage is not None and not reply.usage.estimated else None
+    used = counted(reply)
     assert (used and (used.input_tokens, used.output_tokens, used.cost)) == row.usage
     if row.session:
         assert reply.session is not None

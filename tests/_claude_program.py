@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from _agents import Player, Step, drains, ends, player, reads, says, writes
+from _agents import Player, Step, alive, drains, ends, player, reads, says, writes
 
-from asyncllm import Client, StreamEvent
+from asyncllm import Client
 from asyncllm.protocols.claude_code import folder_of
 
 SESSION = "5e551011-0000-4000-8000-000000000001"
@@ -184,23 +184,3 @@ class Stage:
 
     def alive(self) -> list[int]:
         return [run.pid for run in self.fake.runs if alive(run.pid)]
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-async def events_of(client: Client, said: Any = "Hi", **options: Any) -> list[StreamEvent]:
-    """All of a stream's events, a failure as the last one."""
-    return [event async for event in client.stream(said, **options).as_events()]
-
-
-def backend_of(client: Client) -> Any:
-    found: Any = client._backend
-    while not hasattr(found, "_idle"):
-        found = found._inner
-    return found

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import stat
-import struct
-import zlib
-from pathlib import Path
 from typing import Any
 
 import pytest
-from _real_agents import Place, turns
+from _real_agents import Place, processes, turns
 
-from asyncllm import Client, Text, ToolCall, Usage
+from asyncllm import Client, Text, Usage
 from asyncllm.testing import Server
 
 both = pytest.mark.parametrize("interface", ["stream-json", "print"])
@@ -35,41 +31,6 @@ def spoken(server: Server) -> list[list[str]]:
         texts = [part.text.strip() for part in parts if isinstance(part, Text)]
         said.append([text for text in texts if text and not text.startswith("<")])
     return said
-
-
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
-
-
-def called(id: str, name: str, a: int, b: int) -> ToolCall:
-    return ToolCall(id, name, {"a": a, "b": b}, f'{{"a":{a},"b":{b}}}')
-
-
-def png(color: tuple[int, int, int] = (255, 0, 0)) -> bytes:
-    """8 by 8 points."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = b"".join(b"\0" + bytes(color) * 8 for _ in range(8))
-    head = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
-    parts = (b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in parts)
-
-
-def processes(place: Place) -> list[int]:
-    """Those that have this HOME."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environment = (entry / "environ").read_bytes()
-            except OSError:
-                continue
-            if f"HOME={place.home}".encode() in environment and int(entry.name) != os.getpid():
-                found.append(int(entry.name))
-    return found
 
 
 def private(place: Place) -> None:

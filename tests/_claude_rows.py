@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-HELLO = "Hello, this is a scripted answer from the emulator."
-BRIEFLY = "I should answer briefly."
+from _agent_recordings import BRIEFLY, HELLO, TRUNCATED, UNICODE, USING
+
 ADD: tuple[str, dict[str, object]] = ("mcp__calc__add", {"a": 17, "b": 25})
 SLEEP: tuple[str, dict[str, object]] = ("Bash", {"command": "sleep 120", "description": "sleep"})
 ONE, TWO, FOUR = (2112, 42, 0.001641), (4224, 84, 0.003282), (8448, 168, 0.006564)
@@ -70,6 +70,25 @@ def told(text: str, session: str, turn: str) -> Row:
     return Row(text, session=session, turn=turn)
 
 
+def called(
+    says: str,
+    result: str,
+    session: str,
+    turn: str = "",
+    *,
+    call: tuple[str, dict[str, object]] = ADD,
+    bad: bool = False,
+) -> Row:
+    """A tool was called, and a second step says what it returned."""
+    text = f"The tool returned {says}"
+    return Row(text, steps=2, calls=(call,), results=((result, bad),), usage=TWO, session=session, turn=turn)
+
+
+def asleep(fault: Fault, session: str, **more: Any) -> Row:
+    """It broke off while a command was running."""
+    return broken(USING, fault, calls=(SLEEP,), session=session, **more)
+
+
 def limited(requests: int, last: int) -> str:
     return f"This request carried {requests} messages, {last} from the user."
 
@@ -93,16 +112,7 @@ ROWS: dict[str, tuple[Row, ...]] = {
     "concurrent_1": (Row(session="cc47b816", turn="73be01d8"),),
     "concurrent_2": (Row(session="5c8f8fa5", turn="5c0d6583"),),
     "concurrent_3": (Row(session="bbb8d9b0", turn="355f7063"),),
-    "control_sdk_mcp": (
-        Row(
-            'The tool returned [{"type": "text", "text": "42"}]',
-            steps=2,
-            calls=(ADD,),
-            results=(("42", False),),
-            usage=TWO,
-            session="711ea549",
-        ),
-    ),
+    "control_sdk_mcp": (called('[{"type": "text", "text": "42"}]', "42", "711ea549"),),
     "cut_stream": (broken("Hello, this is a scripted", CUT, session="ba90e560"),),
     "cut_stream_retries0": (broken("Hello, this is a scripted", CUT, session="fe9c0586"),),
     "empty_prompt": (refused("Input must be provided either through stdin or as a prompt argument"),),
@@ -166,36 +176,24 @@ ROWS: dict[str, tuple[Row, ...]] = {
     "json_err_401": (failed(Fault("AuthenticationError", 401, says="Invalid API key")),),
     "json_schema": (Row(steps=2, usage=TWO, session="d07faab5", turn="39212fa9"),),
     "kill_SIGINT_bash": (
-        broken(
-            "Let me use the tool.",
+        asleep(
             Fault("IncompleteStreamError", code="aborted_tools", says="interrupted"),
+            "eff9e16d",
             usage=ONE,
-            calls=(SLEEP,),
             results=(("The user doesn't want to proceed", True),),
-            session="eff9e16d",
         ),
     ),
     "kill_SIGINT_streaming": (broken(WORDS, INTERRUPTED, session="f50746b1"),),
-    "kill_SIGKILL_bash": (broken("Let me use the tool.", KILLED, calls=(SLEEP,), session="e5f5c7ee"),),
-    "kill_SIGKILL_bash_group": (broken("Let me use the tool.", KILLED, calls=(SLEEP,), session="15012dd8"),),
-    "kill_SIGTERM_bash": (
-        broken("Let me use the tool.", TERMINATED, calls=(SLEEP,), results=(("", True),), session="374d663e"),
-    ),
+    "kill_SIGKILL_bash": (asleep(KILLED, "e5f5c7ee"),),
+    "kill_SIGKILL_bash_group": (asleep(KILLED, "15012dd8"),),
+    "kill_SIGTERM_bash": (asleep(TERMINATED, "374d663e", results=(("", True),)),),
     "kill_SIGTERM_bash_group": (
-        Row(
-            'The tool returned "Exit code 137"',
-            steps=2,
-            calls=(SLEEP,),
-            results=(("Exit code 137", True),),
-            usage=TWO,
-            session="65f7fd26",
-            turn="5f7a938f",
-        ),
+        called('"Exit code 137"', "Exit code 137", "65f7fd26", "5f7a938f", call=SLEEP, bad=True),
     ),
     "kill_SIGTERM_streaming": (broken(WORDS + "word5 word6 ", TERMINATED, session="de10ee30"),),
     "max_turns": (
         broken(
-            "Let me use the tool.",
+            USING,
             Fault("UnknownError", code="error_max_turns", says="Reached maximum number of turns (1)"),
             usage=ONE,
             calls=(ADD,),
@@ -262,69 +260,37 @@ ROWS: dict[str, tuple[Row, ...]] = {
     "text_partial": (Row(session="69a1558b", turn="e389e2c4"),),
     "text_plain": (Row(reasoning="", usage=None),),
     "text_stdin_prompt": (Row(session="8fdba642", turn="ee778fb0"),),
-    "tool_mcp": (
-        Row(
-            'The tool returned "{\\"result\\":42}"',
-            steps=2,
-            calls=(ADD,),
-            results=(('{"result":42}', False),),
-            usage=TWO,
-            session="6ff2dc37",
-            turn="485d0d4a",
-        ),
-    ),
-    "tool_mcp_bypass": (
-        Row(
-            'The tool returned "{\\"result\\":42}"',
-            steps=2,
-            calls=(ADD,),
-            results=(('{"result":42}', False),),
-            usage=TWO,
-            session="f10ba992",
-            turn="8ce5e9f9",
-        ),
-    ),
+    "tool_mcp": (called('"{\\"result\\":42}"', '{"result":42}', "6ff2dc37", "485d0d4a"),),
+    "tool_mcp_bypass": (called('"{\\"result\\":42}"', '{"result":42}', "f10ba992", "8ce5e9f9"),),
     "tool_mcp_bypass_root_nosandbox": (refused("--dangerously-skip-permissions cannot be used with root"),),
     "tool_mcp_default_noallow": (
-        Row(
-            'The tool returned "Claude requested permissions to use mcp__calc__add, but you haven\'t granted it yet."',
-            steps=2,
-            calls=(ADD,),
-            results=(("but you haven't granted it yet", True),),
-            usage=TWO,
-            session="ec35e0d9",
+        called(
+            '"Claude requested permissions to use mcp__calc__add, but you haven\'t granted it yet."',
+            "but you haven't granted it yet",
+            "ec35e0d9",
+            bad=True,
         ),
     ),
-    "tool_mcp_denied": (
-        Row(
-            f'The tool returned "{DENIED}',
-            steps=2,
-            calls=(ADD,),
-            results=(("has been denied", True),),
-            usage=TWO,
-            session="f830ec51",
-        ),
-    ),
+    "tool_mcp_denied": (called(f'"{DENIED}', "has been denied", "f830ec51", bad=True),),
     "tool_mcp_fail": (
-        Row(
-            'The tool returned "Error executing tool fail"',
-            steps=2,
-            calls=(("mcp__calc__fail", {}),),
-            results=(("Error executing tool fail", True),),
-            usage=TWO,
-            session="7a94d2a4",
+        called(
+            '"Error executing tool fail"',
+            "Error executing tool fail",
+            "7a94d2a4",
+            call=("mcp__calc__fail", {}),
+            bad=True,
         ),
     ),
     "trunc_max_tokens": (
         broken(
-            "Hello, this is a scripted answer",
+            TRUNCATED,
             Fault("MaxOutputTokensError", code="max_output_tokens", says="32000 output token maximum"),
             usage=FOUR,
             steps=4,
             session="e7207756",
         ),
     ),
-    "unicode": (told("naïve 日本語 😀 \u2028 sep \x85 nel\nline two", "18491dba", "1d6a4639"),),
+    "unicode": (told(UNICODE, "18491dba", "1d6a4639"),),
     # too long to be kept: composed in the same form
     "long_output": (Row("word " * 40_000, "", usage=ONE, session="aaaaaaaa", turn="cccccccc"),),
     "long_output_partial_slow_reader": (Row("word " * 40_000, "", session="aaaaaaaa", turn="cccccccc"),),

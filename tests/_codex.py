@@ -7,8 +7,10 @@ usage is that of the turn, a call that was not allowed is a result that says so.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from _agent_recordings import BRIEFLY, HELLO, NOW, TRUNCATED, UNICODE, USING, counted
+from _agent_recordings import FOLDER as RECORDED
 
 from asyncllm.events import (
     Finish,
@@ -29,12 +31,9 @@ from asyncllm.protocols.codex._exec_decode import ExecDecoder
 from asyncllm.protocols.codex._rpc import Note, read_line
 from asyncllm.protocols.codex._turn_decode import TurnDecoder
 
-FOLDER = Path(__file__).parent / "fixtures" / "agents" / "codex"
-NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
-"""When the recordings were made, to the hour."""
+__all__ = ["NOW"]
 
-HELLO = "Hello, this is a scripted answer from the emulator."
-BRIEFLY = "I should answer briefly."
+FOLDER = RECORDED / "codex"
 META = (
     "Model metadata for `gpt-5.2-codex` not found. Defaulting to fallback metadata; this can degrade performance and cause "
     "issues."
@@ -91,7 +90,7 @@ FULL = Fault("ContextLengthExceededError", says="ran out of room")
 WORD = {"text": "word0 ", "reasoning": BRIEFLY}
 FIRST = (BWRAP, META)
 BASH = {
-    "text": "Let me use the tool.",
+    "text": USING,
     "reasoning": BRIEFLY,
     "calls": (("command_execution", {"command": "/bin/bash -lc 'sleep 120'"}, True),),
 }
@@ -147,7 +146,7 @@ EXEC: dict[str, Row] = {
     ),
     "err_trunc_retries1": failed(
         Fault("MaxOutputTokensError", says="max_output_tokens"),
-        text="Hello, this is a scripted answer",
+        text=TRUNCATED,
         reasoning=BRIEFLY,
     ),
     "err_unknown_model": failed(
@@ -161,7 +160,7 @@ EXEC: dict[str, Row] = {
     "kill_SIGTERM_streaming": failed(gone("signal 15"), reasoning=BRIEFLY),
     "kill_SIGTERM_mcp_tool": failed(
         gone("signal 15"),
-        text="Let me use the tool.",
+        text=USING,
         reasoning=BRIEFLY,
         calls=(("mcp__calc__slow", {"seconds": 30}, True),),
     ),
@@ -223,7 +222,7 @@ EXEC: dict[str, Row] = {
         "MCP tool call requires approval, but approval policy is never",
         bad=True,
     ),
-    "unicode": Row(text="naïve 日本語 😀 \u2028 sep \x85 nel\nline two"),
+    "unicode": Row(text=UNICODE),
     "wire_api_chat": failed(Fault("InvalidRequestError", says="no longer supported"), steps=0, warnings=()),
 }
 """One row for each recording of `codex exec`."""
@@ -267,7 +266,7 @@ APP: dict[str, list[Row]] = {
     "appserver_err_trunc": [
         failed(
             Fault("MaxOutputTokensError", says="max_output_tokens"),
-            text="Hello, this is a scripted answer",
+            text=TRUNCATED,
             reasoning=BRIEFLY,
             warnings=FIRST,
         )
@@ -385,7 +384,7 @@ def warnings_of(events: list[StreamEvent]) -> tuple[str, ...]:
 
 
 def row_of(reply: Reply[object], *, error: LLMError | None = None, **rest: Any) -> Row:
-    usage = reply.usage if reply.usage is not None and not reply.usage.estimated else None
+    usage = counted(reply)
     return Row(
         text=reply.text,
         reasoning=reply.reasoning,

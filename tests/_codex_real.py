@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
 from typing import Any
 
+import _real_agents
 import pytest
 from _real_agents import MODEL, Place, turns
 
-from asyncllm import Client
-from asyncllm.events import (
-    ToolCall,
-    Usage,
-)
+from asyncllm import Client, Usage
 from asyncllm.testing import Server
 
 both = pytest.mark.parametrize("interface", ["app-server", "exec"])
@@ -33,26 +28,11 @@ def spoken(server: Server) -> list[list[str]]:
     return said
 
 
-def add(a: int, b: int) -> int:
-    """Add two numbers."""
-    return a + b
-
-
-def called(id: str, name: str, a: int, b: int) -> ToolCall:
-    return ToolCall(id, name, {"a": a, "b": b}, f'{{"a":{a},"b":{b}}}')
-
-
 def multiply(a: int, b: int) -> int:
     """Multiply two numbers."""
     return a * b
 
 
-def processes(place: Place) -> set[int]:
-    """Those of the agent that were started with this HOME; not what it runs for a moment."""
-    found = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            ours = f"HOME={place.home}\0".encode() in (folder / "environ").read_bytes() + b"\0"
-            if ours and b"\0app-server\0" in (folder / "cmdline").read_bytes():
-                found.add(int(folder.name))
-    return found
+def processes(place: Place) -> list[int]:
+    """Those of the agent; not what it runs for a moment."""
+    return _real_agents.processes(place, running="app-server")

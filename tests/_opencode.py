@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
+
+from _agent_recordings import BRIEFLY, HELLO, TRUNCATED, UNICODE, USING, counted
+from _agent_recordings import FOLDER as RECORDED
 
 from asyncllm.events import (
     Finish,
@@ -20,16 +22,14 @@ from asyncllm.events import (
 )
 from asyncllm.protocols.agents._exit import Exit
 
-FOLDER = Path(__file__).parent / "fixtures" / "agents" / "opencode"
+FOLDER = RECORDED / "opencode"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.cmd"))
 
-HELLO = "Hello, this is a scripted answer from the emulator."
 ONE = (2112, 42, 2000, 10, 0.000396)
 """Usage of one step of the emulator: 112 of input beside 2000 of the cache, 32 of output beside 10 of reasoning."""
 TWO = (4224, 84, 4000, 20, 0.000792)
 ADD = ("calc_add", {"a": 17, "b": 25}, "42", False)
 CUT = {"error": "IncompleteStreamError"}
-USED = "Let me use the tool."
 
 
 def carried(items: int, own: int) -> str:
@@ -71,13 +71,13 @@ RUNS: dict[str, dict[str, Any]] = {
     "err_quota_300s": {"error": "BillingError", "status": 429, "code": "insufficient_quota"},
     "err_refused_300s": {"error": "ConnectionFailedError"},
     "err_refused_connection": CUT,
-    "err_trunc": good("Hello, this is a scripted answer", finish=("length", "length")),
+    "err_trunc": good(TRUNCATED, finish=("length", "length")),
     "err_usage_limit": CUT,
-    "kill_SIGINT_bash": {**CUT, "text": USED, "steps": 1},
+    "kill_SIGINT_bash": {**CUT, "text": USING, "steps": 1},
     "kill_SIGINT_streaming": {**CUT, "steps": 1},
-    "kill_SIGKILL_bash_group": {**CUT, "text": USED, "steps": 1},
-    "kill_SIGTERM_bash": {**CUT, "text": USED, "steps": 1},
-    "kill_SIGTERM_bash_group": {**CUT, "text": USED, "steps": 1},
+    "kill_SIGKILL_bash_group": {**CUT, "text": USING, "steps": 1},
+    "kill_SIGTERM_bash": {**CUT, "text": USING, "steps": 1},
+    "kill_SIGTERM_bash_group": {**CUT, "text": USING, "steps": 1},
     "kill_SIGTERM_streaming": {**CUT, "steps": 1},
     "long_output": {"composed": "whole", "finish": ("stop", "stop"), "usage": ONE, "steps": 1},
     "long_output_default": {**CUT, "composed": "plain", "steps": 1},
@@ -100,11 +100,11 @@ RUNS: dict[str, dict[str, Any]] = {
     "text": good(),
     "text_default_format": {"text": HELLO, "finish": ("other", None), "steps": 1},
     "text_pure_title": good(),
-    "text_thinking": good(reasoning="I should answer briefly."),
+    "text_thinking": good(reasoning=BRIEFLY),
     "text_warm": good(),
     "tool_mcp": tools('The tool returned "42"', ADD),
     "tool_mcp_ask": good(
-        USED,
+        USING,
         finish=("other", "tool-calls"),
         calls=[(*ADD[:2], "The user rejected permission to use this specific tool call.", True)],
     ),
@@ -116,27 +116,26 @@ RUNS: dict[str, dict[str, Any]] = {
     "tool_mcp_fail": tools(
         'The tool returned "Error executing tool fail"', ("calc_fail", {}, "Error executing tool fail", True)
     ),
-    "unicode": good("naïve 日本語 😀 \u2028 sep \x85 nel\nline two"),
+    "unicode": good(UNICODE),
     "unknown_model_cfg": {"error": "UnknownError", "code": "UnknownError"},
     "unknown_provider": {"error": "UnknownError", "code": "UnknownError"},
 }
 
-THOUGHT = "I should answer briefly."
 SERVED: dict[str, list[dict[str, Any]]] = {
     "serve_abort": [
         {
             "error": "IncompleteStreamError",
             "code": "MessageAbortedError",
             "text": "word0 word1 ",
-            "reasoning": THOUGHT,
+            "reasoning": BRIEFLY,
             "steps": 1,
         }
     ],
-    "serve_concurrent": [good(reasoning=THOUGHT) for _ in range(3)],
+    "serve_concurrent": [good(reasoning=BRIEFLY) for _ in range(3)],
     "serve_err_e401": [{"error": "AuthenticationError", "status": 401, "code": "invalid_api_key"}],
     "serve_err_e529_retry": [{**CUT, "retries": 3}],
-    "serve_text_2turns": [good(carried(2, 1), reasoning=THOUGHT), good(carried(4, 2), reasoning=THOUGHT)],
-    "serve_tool_mcp": [{**tools('The tool returned "42"', ADD), "reasoning": THOUGHT}],
+    "serve_text_2turns": [good(carried(2, 1), reasoning=BRIEFLY), good(carried(4, 2), reasoning=BRIEFLY)],
+    "serve_tool_mcp": [{**tools('The tool returned "42"', ADD), "reasoning": BRIEFLY}],
 }
 """One row a turn, in the order of their sessions."""
 
@@ -199,7 +198,7 @@ def row_of(events: list[StreamEvent]) -> dict[str, Any]:
     """What events come out as, in the form of the rows: what there is none of is left out."""
     check_order(events)
     reply = fold(events)
-    usage, row = reply.usage, dict[str, Any]()
+    row: dict[str, Any] = {}
     parts = [part for event in events if isinstance(part := event, ToolCall | ToolResult)]
     results = {part.id: part for part in parts if isinstance(part, ToolResult)}
     texts = "".join(part for part in (reply.text,))
@@ -208,7 +207,7 @@ def row_of(events: list[StreamEvent]) -> dict[str, Any]:
         for part in parts
         if isinstance(part, ToolCall) and part.executed
     ]
-    if usage is not None and not usage.estimated:
+    if (usage := counted(reply)) is not None:
         cost = None if usage.cost is None else round(usage.cost, 9)
         row["usage"] = (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.reasoning_tokens, cost)
     last = events[-1]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _opencode import FOLDER
-
-from asyncllm import Client
-from asyncllm.events import StreamEvent
 
 SPEC = "opencode/emu/emu-1"
 
@@ -55,23 +51,3 @@ class Fake:
 @pytest.fixture
 def fake(tmp_path: Path) -> Fake:
     return Fake(tmp_path)
-
-
-async def told(client: Client, text: str = "Hi", **more: Any) -> list[StreamEvent]:
-    stream = client.stream(text, **more)
-    return [event async for event in stream.as_events()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def backend_of(client: Client) -> Any:
-    backend: Any = client._backend
-    while hasattr(backend, "_inner"):
-        backend = backend._inner
-    return backend

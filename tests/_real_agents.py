@@ -11,9 +11,12 @@ Opt-in: ASYNCLLM_AGENTS is a folder with the binaries `claude`, `codex` and `ope
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import struct
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from typing import Any
 import pytest
 from _mcp import HTTPServer, served
 
+from asyncllm import Client, Message, Reply, StreamStart, TextDelta, ToolCall, Usage
 from asyncllm.protocols import Request
 from asyncllm.testing import Answer, ReceivedRequest, Server
 
@@ -188,6 +192,72 @@ def script(*answers: Answer, aside: Answer | None = None) -> Callable[[ReceivedR
 def turns(server: Server) -> list[Request]:
     """What models were asked, without the program's own questions."""
     return [found for request in server.requests if not side(request) and (found := asked(request)) is not None]
+
+
+# ---- what they are given
+
+
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def called(id: str, name: str, a: int, b: int) -> ToolCall:
+    """A model's call of it."""
+    return ToolCall(id, name, {"a": a, "b": b}, f'{{"a":{a},"b":{b}}}')
+
+
+def png() -> bytes:
+    """A red square of 8 by 8 points."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + b"\xff\0\0" * 8) * 8
+    head = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    parts = (b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in parts)
+
+
+# ---- what becomes of it
+
+
+async def greets(client: Client, server: Server, used: Usage) -> tuple[Reply[Any], int]:
+    """A first answer, as a stream: what it is, and in how many pieces it came."""
+    server.play(Answer(["Hello there, this is a test.", used]))
+    async with client.stream("Hi") as stream:
+        events = [event async for event in stream]
+        reply = await stream.reply()
+    pieces = [event.text for event in events if isinstance(event, TextDelta) and event.text]
+    assert "".join(pieces) == reply.text == "Hello there, this is a test."
+    assert isinstance(events[0], StreamStart)
+    assert reply.usage is not None
+    counts = reply.usage.input_tokens, reply.usage.output_tokens, reply.usage.cache_read_tokens
+    assert counts == (used.input_tokens, used.output_tokens, used.cache_read_tokens)
+    assert reply.session is not None
+    assert reply.session.state is not None
+    return reply, len(pieces)
+
+
+async def three_turns(client: Client, server: Server, used: Usage) -> list[Reply[Any]]:
+    """A, B and C, answered with one, two and three, in one session: by the messages and by the session."""
+    server.play([Answer([word, used]) for word in ("one", "two", "three")])
+    first = await client.complete("A")
+    second = await client.complete([*first.messages, Message("user", "B")])
+    third = await client.complete("C", session=second.session)
+    assert len({reply.session.id for reply in (first, second, third) if reply.session}) == 1
+    return [first, second, third]
+
+
+def processes(place: Place, *, running: str = "") -> list[int]:
+    """Those that have this HOME, and this word on their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            ours = f"HOME={place.home}".encode() in (folder / "environ").read_bytes().split(b"\0")
+            if ours and (not running or running.encode() in (folder / "cmdline").read_bytes().split(b"\0")):
+                found.append(int(folder.name))
+    return sorted(found)
 
 
 # ---- fixtures: import them by name, or all of them, into the test's module

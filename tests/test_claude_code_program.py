@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _agents import Step, complains, drains, ends, reads, says
+from _agents import Step, alive, backend_of, complains, drains, ends, events_of, played, reads, says
 from _claude import PLAIN, ROWS, agrees, command_of, exit_of, recorded
-from _claude_program import USER, Stage, alive, backend_of, events_of
+from _claude_program import USER, Stage
 
 from asyncllm import SyncClient
 from asyncllm.events import Session, StreamEvent, TextDelta
 
-pytestmark = [
-    pytest.mark.req("seed-A9"),
-    pytest.mark.skipif(sys.platform == "win32", reason="the program that plays Claude Code has a #! line"),
-]
+pytestmark = [played, pytest.mark.req("seed-A9")]
 
 INTERRUPT = '"subtype":"interrupt"'
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _agents import Step, complains, drains, ends, holds, reads, says
+from _agents import Step, complains, drains, ends, events_of, holds, played, reads, says
 from _children import becomes
 from _claude_program import (
     USER,
@@ -18,7 +17,6 @@ from _claude_program import (
     answer,
     begins,
     calls,
-    events_of,
     given,
     init,
     line,
@@ -50,10 +48,7 @@ from asyncllm.events import (
     TextDelta,
 )
 
-pytestmark = [
-    pytest.mark.req("seed-A9"),
-    pytest.mark.skipif(sys.platform == "win32", reason="the program that plays Claude Code has a #! line"),
-]
+pytestmark = [played, pytest.mark.req("seed-A9")]
 
 BEGUN = init() + begins() + text("word ")
 INTERRUPTED = result(subtype="error_during_execution", is_error=True, terminal_reason="aborted_streaming")

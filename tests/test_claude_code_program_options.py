@@ -6,12 +6,12 @@ import json
 import logging
 import os
 import stat
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _claude_program import TOOL, Stage, alive, answer, events_of, init, once, result, turn
+from _agents import alive, events_of, played
+from _claude_program import TOOL, Stage, answer, init, once, result, turn
 
 from asyncllm import Client
 from asyncllm.events import (
@@ -23,10 +23,7 @@ from asyncllm.events import (
     Text,
 )
 
-pytestmark = [
-    pytest.mark.req("seed-A9"),
-    pytest.mark.skipif(sys.platform == "win32", reason="the program that plays Claude Code has a #! line"),
-]
+pytestmark = [played, pytest.mark.req("seed-A9")]
 
 SECRET = "sk-ant-api-secret-of-a-test-1234"
 

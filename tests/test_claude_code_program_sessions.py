@@ -6,20 +6,17 @@ import asyncio
 import os
 import signal
 import stat
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _agents import Step, drains, reads, says
+from _agents import Step, alive, backend_of, drains, played, reads, says
 from _claude_program import (
     OTHER,
     SESSION,
     USER,
     Stage,
-    alive,
     answer,
-    backend_of,
     begins,
     entry,
     file_of,
@@ -38,11 +35,7 @@ from asyncllm import Conversation, SyncClient
 from asyncllm.events import Message, NotFoundError, Reply, Retrying, Session
 from asyncllm.protocols.claude_code import folder_of
 
-pytestmark = [
-    pytest.mark.req("seed-A9"),
-    pytest.mark.req("seed-F3"),
-    pytest.mark.skipif(sys.platform == "win32", reason="the program that plays Claude Code has a #! line"),
-]
+pytestmark = [played, pytest.mark.req("seed-A9"), pytest.mark.req("seed-F3")]
 
 FIRST = [entry("user", "u-1", "A"), entry("assistant", "a-1", "One.")]
 SECOND = [entry("user", "u-2", "B"), entry("assistant", "a-2", "Two.")]

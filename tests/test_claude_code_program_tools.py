@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _agents import drains, ends, reads, says
+from _agents import alive, backend_of, drains, ends, events_of, played, reads, says
 from _claude_program import (
     ALLOWED,
     ANSWERED,
@@ -19,13 +18,10 @@ from _claude_program import (
     USER,
     Stage,
     add,
-    alive,
     asks,
-    backend_of,
     begins,
     block,
     calls,
-    events_of,
     given,
     init,
     replies,
@@ -40,10 +36,7 @@ from asyncllm import Client
 from asyncllm.backends.agents._agent import PARKED
 from asyncllm.events import Finish, Message, Retrying, StreamEvent, ToolCall, ToolResult
 
-pytestmark = [
-    pytest.mark.req("seed-A9"),
-    pytest.mark.skipif(sys.platform == "win32", reason="the program that plays Claude Code has a #! line"),
-]
+pytestmark = [played, pytest.mark.req("seed-A9")]
 
 ADD = "mcp__asyncllm__add"
 OVER = stops("tool_use")

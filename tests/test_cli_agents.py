@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _antigravity import CONVERSATION, Fake
+from _antigravity import CONVERSATION
+from _antigravity_program import Fake
 from _cli import environment_of, finished, nothing_from_outside, run, start, terminal
 from _mcp import LINUX
 

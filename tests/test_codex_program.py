@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _agents import alive, events_of
 from _codex import APP, EXEC, LOST_MCP, Row, agrees, lines_of, told, turns_of
-from _codex_player import alive, noted, player
+from _codex_player import noted, player
 
 from asyncllm import Client
 from asyncllm.events import (
@@ -40,11 +41,6 @@ def client(folder: Path, name: str, **options: Any) -> tuple[Client, Path]:
     home = folder / "home"
     given = {"executable": str(program), "home": str(home), "cwd": str(folder), "retry": 0, "timeout": 20}
     return Client("codex/m", **{**given, **options}), log
-
-
-async def events_of(client: Client, said: Any, **options: Any) -> list[StreamEvent]:
-    """All of a stream's events, the failure as the last one."""
-    return [event async for event in client.stream(said, **options).as_events()]
 
 
 def agrees_at_the_terminal(found: Row, expected: Row) -> None:

@@ -279,14 +279,14 @@ def test_a_key_that_is_cut_is_no_key(tmp_path: Path, before: int) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX's")
 def test_private_files(tmp_path: Path) -> None:
-    """0700 for the directory that is made, 0600 for each file, whatever the umask."""
-    folder = tmp_path / "failed"
+    """0700 for the directories that are made, 0600 for each file, whatever the umask."""
+    folder = tmp_path / "made" / "failed"
     before = os.umask(0)
     try:
         path = write_failure(folder, "p", Request(model="m", messages=()), ServerError("no"), 1, NOW)
     finally:
         os.umask(before)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert [stat.S_IMODE(made.stat().st_mode) for made in (folder.parent, folder)] == [0o700, 0o700]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

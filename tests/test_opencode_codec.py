@@ -6,7 +6,23 @@ import json
 from typing import Any
 
 import pytest
-from _opencode_lines import BEGIN, IDLE, TOKENS, decoded, decoder, delta, end, event, message, part, status, tool
+from _opencode_lines import (
+    BEGIN,
+    IDLE,
+    NEXT,
+    OWN,
+    TOKENS,
+    decoded,
+    decoder,
+    delta,
+    end,
+    event,
+    message,
+    part,
+    status,
+    texts,
+    tool,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +33,6 @@ from asyncllm.events import (
     Retrying,
     StreamError,
     StreamStart,
-    TextDelta,
     ToolCall,
     ToolResult,
     Usage,
@@ -58,13 +73,13 @@ def test_an_error_before_the_turn_has_begun_ends_it() -> None:
 
 def test_deltas_of_a_part_that_comes_late_are_said_with_it() -> None:
     events = decoded(*BEGIN, delta("prt_1", "He"), part("text", "prt_1", text="Hel"), delta("prt_1", "lo"), end(), IDLE)
-    assert [e.text for e in events if isinstance(e, TextDelta) and e.text] == ["Hel", "lo"]
+    assert texts(events) == ["Hel", "lo"]
 
 
 def test_a_whole_part_fills_what_deltas_did_not_say() -> None:
     lines = [part("text", "prt_1", text=""), delta("prt_1", "Hel"), part("text", "prt_1", text="Hello")]
     events = decoded(*BEGIN, *lines, end(), IDLE)
-    assert [e.text for e in events if isinstance(e, TextDelta) and e.text] == ["Hel", "lo"]
+    assert texts(events) == ["Hel", "lo"]
 
 
 def test_summaries_and_other_sessions_are_not_the_answer() -> None:
@@ -83,17 +98,15 @@ def test_an_overflow_that_a_shorter_history_mends() -> None:
 
 
 def test_our_calls_park_the_turn() -> None:
-    turn = decoder(own="asyncllm1_")
-    events = turn.decode_lines(
-        [*BEGIN, tool("asyncllm1_add", "pending"), tool("asyncllm1_add", "running", input={"a": 1})]
-    )
+    turn = decoder(own=OWN)
+    events = turn.decode_lines([*BEGIN, tool(f"{OWN}add", "pending"), tool(f"{OWN}add", "running", input={"a": 1})])
     assert [e for e in events if isinstance(e, ToolCall)] == [ToolCall("c1", "add", {"a": 1}, '{"a":1}')]
     assert (turn.calls["prt_c1"].arguments, turn.forming) == ({"a": 1}, set())
     parked = turn.park()
     assert isinstance(parked[-1], Finish)
     assert parked[-1].reason == "tool_calls"
-    done = [tool("asyncllm1_add", "completed", input={"a": 1}, output="2"), end("tool-calls")]
-    rest = turn.decode_lines([*done, message("msg_3", "assistant"), part("step-start", "prt_n", "msg_3")])
+    done = [tool(f"{OWN}add", "completed", input={"a": 1}, output="2"), end("tool-calls")]
+    rest = turn.decode_lines([*done, *NEXT])
     rest += turn.decode_lines([part("text", "prt_t", "msg_3", text="It is 2"), end(id="prt_z"), IDLE])
     rest = turn.decode_lines([]) + rest
     check_order(events + parked)
@@ -106,21 +119,20 @@ def test_our_calls_park_the_turn() -> None:
 
 
 def test_the_cost_of_a_parked_step_is_said_with_the_next() -> None:
-    turn = decoder(own="asyncllm1_")
-    turn.decode_lines([*BEGIN, tool("asyncllm1_add", "running", input={})])
+    turn = decoder(own=OWN)
+    turn.decode_lines([*BEGIN, tool(f"{OWN}add", "running", input={})])
     turn.park()
-    lines = [tool("asyncllm1_add", "completed", output=""), end("tool-calls"), message("msg_3", "assistant")]
-    lines += [part("step-start", "prt_n", "msg_3"), part("step-finish", "prt_z", "msg_3", reason="stop", tokens=TOKENS)]
-    usage = fold(turn.decode_lines([*lines, IDLE])).usage
+    lines = [tool(f"{OWN}add", "completed", output=""), end("tool-calls"), *NEXT]
+    usage = fold(turn.decode_lines([*lines, end("stop", "prt_z", "msg_3", cost=None), IDLE])).usage
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens) == (24, 6)
 
 
 def test_a_call_of_ours_that_comes_while_another_is_answered() -> None:
-    turn = decoder(own="asyncllm1_")
-    turn.decode_lines([*BEGIN, tool("asyncllm1_add", "running", "c1", input={})])
+    turn = decoder(own=OWN)
+    turn.decode_lines([*BEGIN, tool(f"{OWN}add", "running", "c1", input={})])
     first = turn.park()
-    second = turn.decode_lines([tool("asyncllm1_add", "running", "c2", input={"a": 2})])
+    second = turn.decode_lines([tool(f"{OWN}add", "running", "c2", input={"a": 2})])
     assert isinstance(second[0], StreamStart)
     assert set(turn.calls) == {"prt_c2"}
     check_order([*second, *turn.park()])
@@ -247,8 +259,8 @@ def test_a_run_is_given_up_where_its_model_breaks_off() -> None:
 
 
 def test_calls_of_ours_in_a_run() -> None:
-    run = RunDecoder(None, model="m", own="asyncllm1_")
-    used = {"callID": "x", "tool": "asyncllm1_add", "state": {"status": "completed", "input": {}, "output": "3"}}
+    run = RunDecoder(None, model="m", own=OWN)
+    used = {"callID": "x", "tool": f"{OWN}add", "state": {"status": "completed", "input": {}, "output": "3"}}
     start = {"type": "step_start", "sessionID": "s", "part": {"messageID": "m1"}}
     events = run.decode_lines([json.dumps(start).encode()]) + run.call("call_1", "add", {"a": 1}) + run.park()
     check_order(events)

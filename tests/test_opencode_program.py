@@ -7,13 +7,13 @@ import gc
 import json
 import os
 import signal
-import sys
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from _agents import alive, backend_of, events_of, played
 from _opencode import FOLDER, RUNS, SERVED, ended, error_row, expected, output, plain, row_of, sessions
-from _opencode_program import SPEC, Fake, alive, backend_of, fake, told
+from _opencode_program import SPEC, Fake, fake
 
 from asyncllm import Client
 from asyncllm.events import (
@@ -34,10 +34,7 @@ from asyncllm.events import (
 
 __all__ = ["fake"]
 
-pytestmark = [
-    pytest.mark.req("seed-A11"),
-    pytest.mark.skipif(sys.platform == "win32", reason="the program that plays opencode has a #! line"),
-]
+pytestmark = [played, pytest.mark.req("seed-A11")]
 
 # ---- run
 
@@ -52,7 +49,7 @@ async def test_run(fake: Fake, name: str) -> None:
     options = fake.options({"run": name, "stdout": str(stdout)}, interface=interface, retry=0)
     code, _ = ended(name)
     async with Client(SPEC, **options) as client:
-        asking = asyncio.ensure_future(told(client))
+        asking = asyncio.ensure_future(events_of(client))
         if code < 0 and "retries" not in RUNS[name]:
             pid = int(await asyncio.to_thread((fake.root / "ready").read_text))
             os.kill(pid, -code)
@@ -152,7 +149,7 @@ async def test_serve(fake: Fake, name: str) -> None:
             messages = [*first.partial.messages, Message("user", "two")]
             rows.append(row_of([event async for event in client.stream(messages).as_events()]))
         else:
-            asked = (told(client) for _ in sessions(name))
+            asked = (events_of(client) for _ in sessions(name))
             rows += [row_of(events) for events in await asyncio.gather(*asked)]
     assert rows == SERVED[name]
     started = [told_ for told_ in fake.told() if told_.get("argv")]
@@ -176,7 +173,7 @@ async def test_serve_interrupted(fake: Fake) -> None:
 @pytest.mark.recordings("opencode")
 async def test_serve_aborted_by_somebody_else(fake: Fake) -> None:
     async with Client(SPEC, **fake.options({"serve": "serve_abort", "unheld": True})) as client:
-        events = await told(client)
+        events = await events_of(client)
     assert [row_of(events)] == SERVED["serve_abort"]
 
 
@@ -186,7 +183,7 @@ async def test_serve_gives_up_what_opencode_would_repeat(fake: Fake, resumed: bo
     [id] = sessions("serve_err_e529_retry")
     session = Session(backend="opencode", id=id, turn="msg_1") if resumed else None
     async with Client(SPEC, **fake.options({"serve": "serve_err_e529_retry"}), session=session) as client:
-        events = await told(client)
+        events = await events_of(client)
     last = events[-1]
     assert isinstance(last, StreamError)
     assert error_row(last.error)["error"] == "OverloadedError"
@@ -222,13 +219,13 @@ async def test_what_is_asked_in_another_directory_is_denied_there(fake: Fake) ->
 async def test_serve_that_breaks_fails_its_turns_and_is_started_anew(fake: Fake, how: str) -> None:
     async with Client(SPEC, **fake.options({"serve": "serve_concurrent", how: True})) as client:
         backend = backend_of(client)
-        results = await asyncio.gather(*(told(client) for _ in range(2)))
+        results = await asyncio.gather(*(events_of(client) for _ in range(2)))
         for events in results:
             assert isinstance(events[-1], StreamError)
             assert isinstance(events[-1].error, LLMError)
         [server] = backend._servers.values()
         assert server.dead is not None
-        await told(client)
+        await events_of(client)
         assert backend._servers[""] is not server
     pids = [told_["pid"] for told_ in fake.told() if told_.get("argv")]
     assert len(pids) == 2
@@ -277,14 +274,14 @@ async def test_lost_mcp_servers_are_said(fake: Fake) -> None:
     servers = {"calc": {"type": "remote", "url": "http://127.0.0.1:9"}, "here": {"type": "remote", "url": "x"}}
     plan = {"serve": "serve_concurrent", "mcp": {**states, "here": {"status": "connected"}}}
     async with Client(SPEC, **fake.options(plan, mcp_servers=servers)) as client:
-        events = await told(client)
+        events = await events_of(client)
     start = next(event for event in events if isinstance(event, StreamStart))
     assert start.warnings == ("MCP server calc: failed: nobody",)
 
 
 async def test_what_the_server_is_told(fake: Fake) -> None:
     async with Client(SPEC, **fake.options({"serve": "serve_concurrent"}, isolated=True, home=None)) as client:
-        await told(client, system="Be terse.")
+        await events_of(client, system="Be terse.")
         home = backend_of(client).home
     start = fake.told()[0]
     assert start["argv"] == ["serve", "--hostname", "127.0.0.1", "--port", "0"]
@@ -304,7 +301,7 @@ def test_abandoned_with_its_loop(fake: Fake) -> None:
 
     async def ask() -> Client:
         client = Client(SPEC, **fake.options({"serve": "serve_concurrent"}))
-        await told(client)
+        await events_of(client)
         return client
 
     client = asyncio.run(ask())

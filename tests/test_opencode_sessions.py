@@ -6,14 +6,14 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _agents import alive, backend_of, events_of, played
 from _opencode import FOLDER
-from _opencode_program import SPEC, Fake, alive, backend_of, fake, told
+from _opencode_program import SPEC, Fake, fake
 
 from asyncllm import Client, Conversation, SyncClient
 from asyncllm.events import (
@@ -32,10 +32,7 @@ from asyncllm.events import (
 
 __all__ = ["fake"]
 
-pytestmark = [
-    pytest.mark.req("seed-A11"),
-    pytest.mark.skipif(sys.platform == "win32", reason="the program that plays opencode has a #! line"),
-]
+pytestmark = [played, pytest.mark.req("seed-A11")]
 
 KEEPS = {"composed": True}
 CALLS = {**KEEPS, "call": ["add", {"a": 1, "b": 2}]}
@@ -366,7 +363,7 @@ async def test_options_reach_it(fake: Fake) -> None:
         "base_url": "http://127.0.0.1:9/v1",
     }
     async with Client(SPEC, **fake.options(KEEPS, **more)) as client:
-        events = await told(client, "s" * 1000, system="Be secretive.")
+        events = await events_of(client, "s" * 1000, system="Be secretive.")
         shown = repr(client) + repr(backend_of(client)) + repr(backend_of(client)._launch.access("emu/emu-1"))
     assert isinstance(events[0], StreamStart)
     start = fake.told()[0]

@@ -11,15 +11,18 @@ from _opencode import output
 from _opencode_lines import (
     BEGIN,
     IDLE,
-    TOKENS,
+    NEXT,
+    OWN,
     decoded,
     decoder,
     delta,
     end,
     event,
+    failure,
     message,
     part,
     status,
+    texts,
     tool,
 )
 
@@ -33,7 +36,6 @@ from asyncllm.events import (
     Retrying,
     Session,
     StreamError,
-    StreamEvent,
     StreamStart,
     TextDelta,
     ToolCall,
@@ -54,16 +56,6 @@ pytestmark = pytest.mark.req("seed-A11")
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 
 
-def failed(events: list[StreamEvent]) -> Any:
-    last = events[-1]
-    assert isinstance(last, StreamError)
-    return last.error
-
-
-def texts(events: list[StreamEvent]) -> list[str]:
-    return [event.text for event in events if isinstance(event, TextDelta) and event.text]
-
-
 # ---- errors that are lost
 
 
@@ -71,18 +63,18 @@ def test_an_error_that_only_the_message_has() -> None:
     """Of a model that gives no JSON, the session says nothing: its answer must not pass for one."""
     error = {"name": "StructuredOutputError", "data": {"message": "Model did not produce structured output"}}
     lines = [part("text", "prt_1", text="Five."), end(), message("msg_2", "assistant", error=error), IDLE]
-    assert type(failed(decoded(*BEGIN, *lines, structured=True))).__name__ == "InvalidOutputError"
+    assert type(failure(decoded(*BEGIN, *lines, structured=True))).__name__ == "InvalidOutputError"
 
 
 def test_an_error_between_the_question_and_the_work() -> None:
     error = event("session.error", error={"name": "ProviderAuthError", "data": {"message": "no key"}})
-    assert type(failed(decoded(BEGIN[0], error))).__name__ == "AuthenticationError"
+    assert type(failure(decoded(BEGIN[0], error))).__name__ == "AuthenticationError"
 
 
 def test_the_error_of_the_session_is_the_first_one() -> None:
     first = event("session.error", error={"name": "APIError", "data": {"message": "x", "statusCode": 401}})
     aborted = message("msg_2", "assistant", error={"name": "MessageAbortedError", "data": {}})
-    assert type(failed(decoded(*BEGIN, first, aborted, IDLE))).__name__ == "AuthenticationError"
+    assert type(failure(decoded(*BEGIN, first, aborted, IDLE))).__name__ == "AuthenticationError"
 
 
 def test_an_error_of_another_session_is_not_ours() -> None:
@@ -110,16 +102,16 @@ def test_a_step_without_an_end_is_no_answer() -> None:
         last = decoded(*BEGIN, part("text", "prt_1", text="Hi"), end(reason), IDLE)[-1]
         assert isinstance(last, Finish)
         assert last.reason == wanted
-    assert isinstance(failed(decoded(*BEGIN, part("text", "prt_1", text="Hi"), IDLE)), IncompleteStreamError)
+    assert isinstance(failure(decoded(*BEGIN, part("text", "prt_1", text="Hi"), IDLE)), IncompleteStreamError)
     late = decoded(*BEGIN, end(), part("step-start", "prt_2"), part("text", "prt_3", text="and"), IDLE)
-    assert isinstance(failed(late), IncompleteStreamError)
+    assert isinstance(failure(late), IncompleteStreamError)
 
 
 @pytest.mark.parametrize(
     "words", ["Error: 429 rate limit exceeded", "401 unauthorized", "context window", "overloaded"]
 )
 def test_standard_error_is_quoted_and_not_interpreted(words: str) -> None:
-    error = failed(RunDecoder(None, model="m").close(Exit(1, f"\x1b[91m{words}\x1b[0m")))
+    error = failure(RunDecoder(None, model="m").close(Exit(1, f"\x1b[91m{words}\x1b[0m")))
     assert type(error).__name__ == "UnknownError"
     assert words in error.message
     quiet = RunDecoder(None, model="m")
@@ -135,9 +127,8 @@ def test_steps_are_counted_once_and_those_of_others_not() -> None:
     other = json.loads(end(id="prt_other", reason="stop"))
     other["properties"]["part"]["messageID"] = "msg_00"  # of an earlier turn
     again = [end("tool-calls"), end("tool-calls"), json.dumps(child).encode(), json.dumps(other).encode()]
-    rest = [message("msg_3", "assistant"), part("step-start", "prt_a", "msg_3")]
-    rest += [part("step-finish", "prt_b", "msg_3", reason="stop", tokens=TOKENS, cost=0.25)]
-    events = decoded(*BEGIN, tool("ls", "completed", input={}, output=""), *again, *rest, IDLE)
+    rest = [*NEXT, end("stop", "prt_b", "msg_3", cost=0.25), IDLE]
+    events = decoded(*BEGIN, tool("ls", "completed", input={}, output=""), *again, *rest)
     assert [event.cost for event in events if isinstance(event, Usage)] == [0.5, 0.25]
     usage = fold(events).usage
     assert usage is not None
@@ -187,9 +178,7 @@ def test_json_that_is_too_deep() -> None:
 
 
 def test_a_call_of_ours_that_failed_before_it_came() -> None:
-    events = decoded(
-        *BEGIN, tool("asyncllm1_x", "error", input={}, error="no such tool"), end("tool-calls"), own="asyncllm1_"
-    )
+    events = decoded(*BEGIN, tool(f"{OWN}x", "error", input={}, error="no such tool"), end("tool-calls"), own=OWN)
     events += [Finish("other")]
     [call] = [event for event in events if isinstance(event, ToolCall)]
     [result] = [event for event in events if isinstance(event, ToolResult)]
@@ -197,24 +186,24 @@ def test_a_call_of_ours_that_failed_before_it_came() -> None:
 
 
 def test_a_call_of_ours_that_failed_before_it_was_parked() -> None:
-    turn = decoder(own="asyncllm1_")
-    events = turn.decode_lines([*BEGIN, tool("asyncllm1_x", "running", input={})])
-    events += turn.decode_lines([tool("asyncllm1_x", "error", input={}, error="cancelled")])
+    turn = decoder(own=OWN)
+    events = turn.decode_lines([*BEGIN, tool(f"{OWN}x", "running", input={})])
+    events += turn.decode_lines([tool(f"{OWN}x", "error", input={}, error="cancelled")])
     assert turn.calls == {}
     assert [event.text for event in events if isinstance(event, ToolResult)] == ["cancelled"]
 
 
 def test_a_result_that_comes_while_the_turn_stands_still() -> None:
-    turn = decoder(own="asyncllm1_")
+    turn = decoder(own=OWN)
     first = turn.decode_lines(
-        [*BEGIN, tool("read", "running", "r", input={}), tool("asyncllm1_add", "running", "a", input={})]
+        [*BEGIN, tool("read", "running", "r", input={}), tool(f"{OWN}add", "running", "a", input={})]
     )
     check_order([*first, *turn.park()])
     rest = turn.decode_lines([tool("read", "completed", "r", input={}, output="file")])
     assert [type(event).__name__ for event in rest] == ["ToolResult"], "its call was said"
-    rest += turn.decode_lines([tool("asyncllm1_add", "completed", "a", input={}, output="2"), end("tool-calls")])
-    rest += turn.decode_lines([message("msg_3", "assistant"), part("step-start", "prt_n", "msg_3")])
-    rest += turn.decode_lines([part("step-finish", "prt_f", "msg_3", reason="stop", tokens=TOKENS), IDLE])
+    rest += turn.decode_lines([tool(f"{OWN}add", "completed", "a", input={}, output="2"), end("tool-calls")])
+    rest += turn.decode_lines(NEXT)
+    rest += turn.decode_lines([end("stop", "prt_f", "msg_3", cost=None), IDLE])
     check_order(rest)
     assert [event.id for event in rest if isinstance(event, ToolResult)] == ["r"]
     assert not [event for event in rest if isinstance(event, ToolCall)]
@@ -224,13 +213,13 @@ def test_ids_of_calls_that_are_used_again() -> None:
     again = json.loads(tool("ls", "completed", "c1", input={"n": 2}, output="two"))
     again["properties"]["part"] |= {"id": "prt_other", "messageID": "msg_3"}
     lines = [tool("ls", "completed", "c1", input={"n": 1}, output="one"), end("tool-calls")]
-    lines += [message("msg_3", "assistant"), part("step-start", "prt_a", "msg_3"), json.dumps(again).encode()]
-    events = decoded(*BEGIN, *lines, part("step-finish", "prt_b", "msg_3", reason="stop", tokens=TOKENS), IDLE)
+    lines += [*NEXT, json.dumps(again).encode()]
+    events = decoded(*BEGIN, *lines, end("stop", "prt_b", "msg_3", cost=None), IDLE)
     assert [event.text for event in events if isinstance(event, ToolResult)] == ["one", "two"]
 
 
 def test_a_parked_turn_that_does_not_know_where_it_is() -> None:
-    run = RunDecoder(None, model="m", own="asyncllm1_")
+    run = RunDecoder(None, model="m", own=OWN)
     events = run.call("call_1", "add", {}) + run.park()
     check_order(events)
     assert not [event for event in events if isinstance(event, Session)]
@@ -246,7 +235,7 @@ def test_a_retry_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     limit = {"message": "Free usage exceeded", "next": until, "action": {"reason": "account_rate_limit"}}
     lines = [tool("ls", "completed", input={}, output=""), end("tool-calls"), message("msg_3", "assistant")]
     lines += [status("retry", attempt=1, **limit), part("step-start", "prt_a", "msg_3")]
-    events = decoded(*BEGIN, *lines, part("step-finish", "prt_b", "msg_3", reason="stop", tokens=TOKENS), IDLE)
+    events = decoded(*BEGIN, *lines, end("stop", "prt_b", "msg_3", cost=None), IDLE)
     [retrying] = [event for event in events if isinstance(event, Retrying)]
     assert isinstance(retrying.error, RateLimitError)
     assert (retrying.delay, retrying.error.retry_after) == (3600, 3600)

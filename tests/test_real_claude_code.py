@@ -4,38 +4,31 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from _claude_real import USED, both, client, png, private, processes, spoken
-from _real_agents import Place, calculator, needs, place, server, turns
+from _claude_real import USED, both, client, private, spoken
+from _real_agents import Place, greets, needs, place, png, processes, server, three_turns, turns
 
 from asyncllm import (
     Image,
     Message,
     NotFoundError,
     Session,
-    StreamStart,
     Text,
     TextDelta,
     ToolCall,
 )
 from asyncllm.testing import Answer, Server
 
-__all__ = ["calculator", "place", "server"]  # fixtures
+__all__ = ["place", "server"]  # fixtures
 
 pytestmark = [needs("claude"), pytest.mark.req("seed-A9")]
 
 
 @both
 async def test_text(place: Place, server: Server, interface: str) -> None:
-    server.play(Answer(["Hello there, this is a test.", USED]))
-    async with client(place, server, interface=interface) as asked, asked.stream("Hi") as stream:
-        events = [event async for event in stream]
-        reply = await stream.reply()
-    pieces = [event.text for event in events if isinstance(event, TextDelta) and event.text]
-    assert "".join(pieces) == reply.text == "Hello there, this is a test."
-    assert len(pieces) > 1
-    assert isinstance(events[0], StreamStart)
+    async with client(place, server, interface=interface) as asked:
+        reply, pieces = await greets(asked, server, USED)
+    assert pieces > 1
     assert reply.usage is not None
-    assert (reply.usage.input_tokens, reply.usage.output_tokens, reply.usage.cache_read_tokens) == (100, 7, 60)
     assert reply.usage.cost
     assert reply.session is not None
     assert reply.session.state is not None
@@ -62,15 +55,11 @@ async def test_the_other_forms(place: Place, server: Server, interface: str) -> 
 @both
 async def test_several_turns(place: Place, server: Server, interface: str) -> None:
     """By the messages and by the session; usage and cost are those of each turn."""
-    server.play([Answer(["one", USED]), Answer(["two", USED]), Answer(["three", USED])])
     async with client(place, server, interface=interface) as asked:
-        first = await asked.complete("A")
-        second = await asked.complete([*first.messages, Message("user", "B")])
-        third = await asked.complete("C", session=second.session)
+        replies = await three_turns(asked, server, USED)
     assert spoken(server)[-1] == ["A", "one", "B", "two", "C"]
-    used = [reply.usage for reply in (first, second, third)]
+    used = [reply.usage for reply in replies]
     assert [(usage.output_tokens, usage.cost) for usage in used if usage] == [(7, used[0] and used[0].cost)] * 3
-    assert len({reply.session.id for reply in (first, second, third) if reply.session}) == 1
 
 
 async def test_a_long_answer_and_a_long_prompt(place: Place, server: Server) -> None:

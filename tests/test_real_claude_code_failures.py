@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _claude_real import USED, both, client, gone, processes, spoken
-from _real_agents import KEY, Place, calculator, needs, place, server, turns
+from _claude_real import USED, both, client, gone, spoken
+from _real_agents import KEY, Place, needs, place, processes, server, turns
 
 from asyncllm import (
     AuthenticationError,
@@ -33,7 +33,7 @@ from asyncllm import (
 )
 from asyncllm.testing import Answer, Cut, ErrorAfter, Server, Stall
 
-__all__ = ["calculator", "place", "server"]  # fixtures
+__all__ = ["place", "server"]  # fixtures
 
 pytestmark = [needs("claude"), pytest.mark.req("seed-A9")]
 

@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 import pytest
-from _claude_real import USED, add, called, client, gone, png, processes, spoken
+from _claude_real import USED, client, gone, spoken
 from _mcp import HTTPServer
-from _real_agents import Place, calculator, needs, place, server, turns
+from _real_agents import Place, add, calculator, called, needs, place, png, processes, server, turns
 
 from asyncllm import (
     Finish,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from _codex_real import USED, add, both, called, client, multiply, processes, spoken
+from _codex_real import USED, both, client, multiply, processes, spoken
 from _mcp import HTTPServer
-from _real_agents import Place, calculator, needs, place, server, turns
+from _real_agents import Place, add, calculator, called, greets, needs, place, png, server, three_turns, turns
 
 from asyncllm import Client
 from asyncllm.events import (
@@ -21,7 +20,6 @@ from asyncllm.events import (
     Session,
     StreamStart,
     Text,
-    TextDelta,
     ToolCall,
     ToolResult,
     Usage,
@@ -32,25 +30,13 @@ from asyncllm.testing._faults import Frame
 __all__ = ["calculator", "place", "server"]  # fixtures
 
 pytestmark = [needs("codex"), pytest.mark.req("seed-A10")]
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 
 
 @both
 async def test_text(place: Place, server: Server, interface: str) -> None:
-    server.play(Answer(["Hello there, this is a test.", USED]))
-    async with client(place, server, interface=interface, system="Be brief.") as asked, asked.stream("Hi") as stream:
-        events = [event async for event in stream]
-        reply = await stream.reply()
-    pieces = [event.text for event in events if isinstance(event, TextDelta) and event.text]
-    assert "".join(pieces) == reply.text == "Hello there, this is a test."
-    assert len(pieces) > 1 or interface == "exec"
-    assert isinstance(events[0], StreamStart)
-    assert reply.usage is not None
-    assert (reply.usage.input_tokens, reply.usage.output_tokens, reply.usage.cache_read_tokens) == (100, 7, 60)
-    assert reply.session is not None
-    assert reply.session.state is not None
+    async with client(place, server, interface=interface, system="Be brief.") as asked:
+        _, pieces = await greets(asked, server, USED)
+    assert pieces > 1 or interface == "exec"
     assert "Be brief." in str(server.requests[-1].json)
     assert "You are Codex" not in str(server.requests[-1].json)
 
@@ -58,14 +44,10 @@ async def test_text(place: Place, server: Server, interface: str) -> None:
 @both
 async def test_several_turns(place: Place, server: Server, interface: str) -> None:
     """By the messages and by the session; usage is that of each turn."""
-    server.play([Answer(["one", USED]), Answer(["two", USED]), Answer(["three", USED])])
     async with client(place, server, interface=interface) as asked:
-        first = await asked.complete("A")
-        second = await asked.complete([*first.messages, Message("user", "B")])
-        third = await asked.complete("C", session=second.session)
+        replies = await three_turns(asked, server, USED)
     assert spoken(server)[-1] == ["A", "one", "B", "two", "C"]
-    assert [reply.usage and reply.usage.output_tokens for reply in (first, second, third)] == [7, 7, 7]
-    assert len({reply.session.id for reply in (first, second, third) if reply.session}) == 1
+    assert [reply.usage and reply.usage.output_tokens for reply in replies] == [7, 7, 7]
 
 
 @both
@@ -128,11 +110,8 @@ async def test_fork(place: Place, server: Server, interface: str) -> None:
 
 async def test_our_tools(place: Place, server: Server) -> None:
     """The agent calls Python functions: several at once, again and again, in a session that goes on."""
-    calls = [
-        ToolCall("c1", "add", {"a": 1, "b": 2}, '{"a":1,"b":2}'),
-        ToolCall("c2", "add", {"a": 3, "b": 4}, '{"a":3,"b":4}'),
-    ]
-    third = ToolCall("c3", "add", {"a": 3, "b": 7}, '{"a":3,"b":7}')
+    calls = called("c1", "add", 1, 2), called("c2", "add", 3, 4)
+    third = called("c3", "add", 3, 7)
     server.play(
         [Answer(["Let me see.", *calls, USED]), Answer([third, USED]), Answer(["It is 10.", USED]), Answer(["Yes."])]
     )
@@ -283,7 +262,7 @@ async def test_large(place: Place, server: Server, interface: str) -> None:
 
 @both
 async def test_image(place: Place, server: Server, interface: str) -> None:
-    message = Message("user", [Text("What is it?"), Image(data=PIXEL)])
+    message = Message("user", [Text("What is it?"), Image(data=png())])
     async with client(place, server, interface=interface) as asked:
         await asked.complete([message])
     assert "data:image/png;base64," in str(server.requests[-1].json["input"])

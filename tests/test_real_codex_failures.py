@@ -8,8 +8,8 @@ import os
 import signal
 
 import pytest
-from _codex_real import add, both, called, client, processes, spoken
-from _real_agents import Place, needs, place, server, turns
+from _codex_real import both, client, processes, spoken
+from _real_agents import Place, add, called, needs, place, server, turns
 
 from asyncllm.events import (
     AuthenticationError,

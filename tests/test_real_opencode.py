@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
-import zlib
 from typing import Any
 
 import pytest
+from _agents import backend_of
 from _mcp import HTTPServer
-from _real_agents import MODEL, Place, calculator, needs, place, script, server, turns
+from _real_agents import MODEL, Place, calculator, needs, place, png, script, server, turns
 
 from asyncllm import Client
 from asyncllm.events import (
@@ -324,21 +323,9 @@ async def test_large_prompt_and_large_answer(place: Place, server: Server) -> No
     assert "x" * 300_000 in turns(server)[0].messages[-1].text
 
 
-def _png(size: int) -> bytes:
-    """A grey square."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = zlib.compress((b"\0" + b"\x80" * size) * size)
-    head = struct.pack(">IIBBBBB", size, size, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
 async def test_image(place: Place, server: Server) -> None:
-    png = _png(8)
     async with client(place, server) as asked:
-        await asked.complete([Message("user", [Text("What is it?"), Image(data=png)])])
+        await asked.complete([Message("user", [Text("What is it?"), Image(data=png())])])
     parts = [part for m in turns(server)[0].messages for part in m.parts]
     assert any(isinstance(part, Image) for part in parts)
 
@@ -358,20 +345,13 @@ async def test_json_output(place: Place, server: Server) -> None:
 async def test_killed_in_the_middle(place: Place, server: Server) -> None:
     server.play(script(Answer("one two three", faults=[Stall(after=2)]), Answer.text("fine")))
     async with client(place, server) as asked:
-        backend = _serve_backend(asked)
+        backend = backend_of(asked)
         with pytest.raises(LLMError):
             async with asked.stream("1") as stream:
                 async for event in stream:
                     if isinstance(event, TextDelta):
                         next(iter(backend._servers.values()))._process.kill()
         assert (await asked.complete("2")).text == "fine"
-
-
-def _serve_backend(asked: Client) -> Any:
-    backend: Any = asked._backend
-    while not hasattr(backend, "_servers"):
-        backend = backend._inner
-    return backend
 
 
 async def test_isolated(place: Place, server: Server) -> None:

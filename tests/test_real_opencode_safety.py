@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from _opencode_program import backend_of
-from _real_agents import MODEL, Place, needs, place, script, server, turns
+from _agents import backend_of
+from _real_agents import MODEL, Place, add, needs, place, script, server, turns
 
 from asyncllm import Client
 from asyncllm.events import (
@@ -126,10 +126,6 @@ async def test_an_answer_that_is_not_the_json_that_was_asked_for(place: Place, s
 
 
 async def test_results_for_a_server_that_died(place: Place, server: Server) -> None:
-    def add(a: int, b: int) -> int:
-        """Add two numbers."""
-        return a + b
-
     def play(request: ReceivedRequest) -> Answer:
         last = str(request.json["messages"][-1]["content"])
         if "Add" in last and "result of" not in last:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from ...events import Finish, InvalidRequestError, LLMError, StreamError, StreamEvent, UnknownError
 from ...protocols import Request
-from ...protocols.agents._turn import Turn, results_turn, turn_of
+from ...protocols.agents._turn import Turn, check_choice, results_turn, turn_of
 from .._backend import EventSource
 from ._options import AgentOptions
 
@@ -120,6 +120,7 @@ class AgentBackend(ABC):
                 )
             self._forget()
             self._loop = loop
+        check_choice(request, self.name)
         turn = results_turn(request)
         channel = None if turn is None else self._unparked(turn)
         if turn is None or channel is None:

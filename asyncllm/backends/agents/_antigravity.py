@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,15 +16,7 @@ from typing import Literal, cast
 import msgspec
 from msgspec.structs import replace
 
-from ...events import (
-    ConnectTimeout,
-    InvalidRequestError,
-    Session,
-    StreamEvent,
-    ToolCall,
-    ToolResult,
-)
-from ...protocols.agents._exit import Exit
+from ...events import InvalidRequestError, Session, StreamEvent, ToolCall
 from ...protocols.agents._turn import Turn
 from ...protocols.antigravity import (
     SERVER,
@@ -43,9 +34,11 @@ from ...protocols.antigravity import (
     user_line,
 )
 from ...transports._process import Process
+from .._private_files import write_private
 from .._registry import Settings
 from ._agent import AgentBackend, Channel
 from ._options import AgentOptions, environment, find_executable, take_options
+from ._program import exit_of, lines_or_calls, silent, start_program, tell
 from ._tool_server import Call, ToolServer, ToolSession
 
 INSTALL = "https://antigravity.google/docs/cli/install"
@@ -102,7 +95,7 @@ class AntigravityBackend(AgentBackend):
         self.own = options
         self._key = api_key
         self._base_url = base_url
-        self._server: ToolServer | None = None
+        self._server = ToolServer()
         self._starting = asyncio.Lock()
 
     @property
@@ -111,17 +104,13 @@ class AntigravityBackend(AgentBackend):
 
     def key_of(self, turn: Turn) -> object:
         request = turn.request
-        tools = request.tools if request.tool_choice != "none" else ()
-        return (request.model, schema_of(request), effort_of(request)[0], msgspec.json.encode(tools))
+        return (request.model, schema_of(request), effort_of(request)[0], msgspec.json.encode(turn.tools))
 
     async def connect(self, turn: Turn) -> Channel:
-        request, session = turn.request, turn.session
-        if session is not None and session.fork:
+        if turn.session is not None and turn.session.fork:
             raise InvalidRequestError("antigravity cannot fork a conversation, nor have two turns of one at a time")
-        if request.tool_choice not in (None, "auto", "none"):
-            raise InvalidRequestError(f"antigravity chooses its tools itself: tool_choice={request.tool_choice!r}")
         tools: ToolSession | None = None
-        if request.tools and request.tool_choice != "none":
+        if turn.tools:
             if not self.options.isolated:
                 raise InvalidRequestError(
                     "antigravity: tools of ours need isolated=True: its MCP servers stand in a file of its HOME, and yours "
@@ -129,9 +118,7 @@ class AntigravityBackend(AgentBackend):
                 )
             if self.interface == "text":
                 raise InvalidRequestError("antigravity: interface='text' shows no tools")
-            if self._server is None:
-                self._server = await ToolServer().start()
-            tools = self._server.add(request.tools)
+            tools = (await self._server.start()).add(turn.tools)
         return AntigravityChannel(self, self.key_of(turn), tools)
 
     async def start(self, command: Command, prompt: str, tools: ToolSession | None) -> Process:
@@ -150,25 +137,20 @@ class AntigravityBackend(AgentBackend):
             own = settings_file(key="GEMINI_API_KEY" in env, servers=tuple(servers), own=self.own.settings)
             await asyncio.to_thread(_configure, Path(home), own, servers)
         line = [executable, *arguments(command, prompt)]
-        try:
-            return await Process.start(line, env=env, cwd=self.options.directory)
-        except OSError as error:
-            raise InvalidRequestError(f"antigravity: {executable} cannot be run: {error}") from error
+        return await start_program(self.name, line, env=env, cwd=self.options.directory)
 
     def starting(self, tools: ToolSession | None) -> contextlib.AbstractAsyncContextManager[object]:
         """Held while a process that has tools of ours reads the configuration in its HOME, which names them."""
         return contextlib.nullcontext() if tools is None else self._starting
 
     async def shut_down(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            await server.aclose()
+        server, self._server = self._server, ToolServer()
+        await server.aclose()
 
     def abandon(self) -> None:
-        server, self._server = self._server, None
+        server, self._server = self._server, ToolServer()
         self._starting = asyncio.Lock()
-        if server is not None:
-            server.abort()
+        server.abort()
 
 
 class AntigravityChannel(Channel):
@@ -190,7 +172,7 @@ class AntigravityChannel(Channel):
     async def say(self, turn: Turn) -> None:
         waiting, self.waiting = self.waiting, ()
         if waiting and self._tools is not None and self._process is not None and self._process.returncode is None:
-            self._answer(self._tools, waiting, turn.results)
+            self._tools.answer_all(waiting, turn.results)
             return
         self.reusable = False
         session = turn.session or Session(backend="antigravity", id="", cwd=self._backend.options.directory)
@@ -218,10 +200,7 @@ class AntigravityChannel(Channel):
                 await self._write(self._process, prompt)
                 self._events = await self._read(self._process, decoder)
         except TimeoutError:
-            raise ConnectTimeout(
-                f"agy said nothing for {limit:g} s after its start (start_timeout= is how long it may take)",
-                retryable=not session.id,
-            ) from None
+            raise silent("agy", limit, retryable=not session.id) from None
 
     def _command(self, turn: Turn, session: Session, effort: str | None) -> Command:
         own, total = self._backend.own, turn.request.timeout.total
@@ -256,16 +235,9 @@ class AntigravityChannel(Channel):
 
     async def _write(self, process: Process, prompt: str) -> None:
         if self._interface == "stdin":
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its last words say why
-                await process.write(user_line(prompt))
+            await tell(process, user_line(prompt))
         else:
             process.close_stdin()
-
-    def _answer(self, tools: ToolSession, waiting: tuple[str, ...], results: tuple[ToolResult, ...]) -> None:
-        given = {result.id: result for result in results}
-        for id in waiting:
-            lost = ToolResult(id, "", "no result of this call was given", is_error=True)
-            tools.answer(id, given.get(id, lost))
 
     # ---- events
 
@@ -288,47 +260,17 @@ class AntigravityChannel(Channel):
                 calls, self._calls = self._calls, []
                 self.waiting = tuple(call.id for call in calls)
                 return decoder.park([ToolCall(call.id, call.name, call.arguments) for call in calls])
-        lines = await self._lines(process)
+        lines, self._calls = await lines_or_calls(process, self._tools)
         if lines is None:
             return []
-        return decoder.decode_lines(lines) if lines else decoder.close(await self._exit(process))
-
-    async def _lines(self, process: Process) -> list[bytes] | None:
-        """The next lines; None where calls of our tools have come instead."""
-        if self._tools is None:
-            return await process.lines()
-        reading = asyncio.ensure_future(process.lines())
-        calling = asyncio.ensure_future(self._tools.came())
-        try:
-            await asyncio.wait((reading, calling), return_when=asyncio.FIRST_COMPLETED)
-            if calling.done():
-                self._calls += calling.result()
-            return reading.result() if reading.done() else None
-        finally:
-            for task in (reading, calling):
-                task.cancel()
-            await asyncio.gather(reading, calling, return_exceptions=True)
+        return decoder.decode_lines(lines) if lines else decoder.close(await exit_of(process, LAST_WORDS))
 
     async def _settled(self, process: Process, decoder: StreamDecoder) -> list[StreamEvent]:
         """After the result: what the end of the process says of it. A process of a session lives on."""
         if self._interface == "stdin" and process.returncode is None:
             self.reusable = True
             return decoder.finish()
-        try:
-            async with asyncio.timeout(LAST_WORDS):
-                code: int | None = await process.wait()
-        except TimeoutError:
-            code = None
-        return decoder.close(Exit(code, process.stderr))
-
-    async def _exit(self, process: Process) -> Exit:
-        """Its output is at its end, and so is the process, or soon."""
-        try:
-            async with asyncio.timeout(LAST_WORDS):
-                code: int | None = await process.wait()
-        except TimeoutError:
-            code = None
-        return Exit(code, process.stderr, process.tail)
+        return decoder.close(replace(await exit_of(process, LAST_WORDS), tail=b""))
 
     # ---- ending
 
@@ -336,11 +278,8 @@ class AntigravityChannel(Channel):
         """Its protocol knows no such message; a signal makes it write down what there is."""
         process = self._process
         if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGINT)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(GRACE):
-                    await process.wait()
+            process.signal(signal.SIGINT)
+            await process.exited_within(GRACE)
         return False
 
     async def aclose(self) -> None:
@@ -366,9 +305,4 @@ def _configure(home: Path, settings: Mapping[str, object], servers: Mapping[str,
         (".gemini/antigravity-cli/settings.json", settings),
         (".gemini/config/mcp_config.json", {"mcpServers": servers}),
     ):
-        path = home / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = path.with_suffix(".tmp")
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(content))
-        fresh.replace(path)
+        write_private(home / name, msgspec.json.encode(content))

@@ -11,10 +11,11 @@ from ...protocols import Request
 from ...protocols.agents._turn import Turn
 from ...protocols.claude_code import SERVER, Command, Interface, PermissionMode, Source, arguments, key_of, variables
 from .._credentials import Credentials
+from .._private_files import Scratch
 from .._registry import Settings
 from ._agent import AgentBackend, Channel
 from ._claude_code_channel import ClaudeCodeChannel
-from ._claude_code_files import Resumed, Scratch, as_json
+from ._claude_code_files import Resumed, as_json
 from ._options import AgentOptions, environment, find_executable, take_options
 
 NAME = "claude-code"
@@ -111,18 +112,16 @@ class ClaudeCodeBackend(AgentBackend):
         return cast("Interface", self.own.interface or "stream-json")
 
     def key_of(self, turn: Turn) -> object:
-        return key_of(turn.request, turn.system)
+        return key_of(turn)
 
     async def connect(self, turn: Turn) -> Channel:
         return ClaudeCodeChannel(self, self.key_of(turn))
 
     # ---- for the channels
 
-    def check(self, request: Request) -> None:
+    def check(self, turn: Turn) -> None:
         """Raises :class:`InvalidRequestError` for what it cannot do."""
-        if request.tool_choice not in (None, "auto", "none"):
-            raise InvalidRequestError(f"{NAME} chooses its tools itself: tool_choice={request.tool_choice!r}")
-        if request.tools and request.tool_choice != "none" and self.interface != "stream-json":
+        if turn.tools and self.interface != "stream-json":
             raise InvalidRequestError(f"{NAME}: tools of yours need interface='stream-json'")
 
     async def environment_of(self, request: Request, *, resumed: bool) -> dict[str, str]:
@@ -178,7 +177,7 @@ class ClaudeCodeBackend(AgentBackend):
             fork=resumed is not None and resumed.fork,
             id=id,
             persist=own.persist,
-            tools=bool(request.tools) and request.tool_choice != "none",
+            tools=bool(turn.tools),
             extra=own.extra_args,
         )
         return [find_executable(NAME, own, "claude", INSTALL), *arguments(command)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import uuid
 from typing import TYPE_CHECKING
@@ -11,18 +10,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from ..._version import __version__
-from ...events import (
-    ConnectTimeout,
-    Finish,
-    InvalidRequestError,
-    LLMError,
-    Session,
-    StreamError,
-    StreamEvent,
-    has_content,
-)
-from ...protocols.agents._exit import Exit
-from ...protocols.agents._turn import Turn, turn_of
+from ...events import Finish, LLMError, Session, StreamError, StreamEvent, has_content
+from ...protocols.agents._turn import GONE, Turn, turn_of
 from ...protocols.claude_code import (
     NOBODY,
     Desk,
@@ -37,8 +26,10 @@ from ...protocols.claude_code import (
     user_line,
 )
 from ...transports._process import Process
+from .._private_files import Scratch
 from ._agent import Channel
-from ._claude_code_files import Scratch, read_state, restore, sessions_of
+from ._claude_code_files import read_state, restore, sessions_of
+from ._program import exit_of, silent, start_program, tell
 
 if TYPE_CHECKING:
     from ._claude_code import ClaudeCodeBackend
@@ -46,15 +37,13 @@ if TYPE_CHECKING:
 GRACE = 2.0
 """Seconds that it is given to stop, or to answer what is asked besides."""
 
-GONE = "the process that waited for these results is gone: they were told as text"
-
 
 class ClaudeCodeChannel(Channel):
     def __init__(self, backend: ClaudeCodeBackend, key: object) -> None:
         self.key = key
         self._backend = backend
         self._both = backend.interface == "stream-json"
-        self._scratch = Scratch()
+        self._scratch = Scratch(backend.name)
         self._process: Process | None = None
         self._env: dict[str, str] = {}
         self._decoder: StreamDecoder | OutputDecoder | None = None
@@ -74,7 +63,7 @@ class ClaudeCodeChannel(Channel):
 
     async def say(self, turn: Turn) -> None:
         waiting, self.waiting = self.waiting, ()
-        self._backend.check(turn.request)
+        self._backend.check(turn)
         self._turn, self._parked = turn, bool(waiting)
         self.reusable = self._heard = self._ending = False
         process, decoder = self._process, self._decoder
@@ -89,8 +78,7 @@ class ClaudeCodeChannel(Channel):
             decoder.desk.renew()
             self._decoder = self._new_decoder(turn, decoder.session, decoder)
             line = decoder.desk.take() + self._prompt(turn)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its last words say why
-            await process.write(line)
+        await tell(process, line)
 
     def _prompt(self, turn: Turn) -> bytes:
         self._said = str(uuid.uuid4())
@@ -120,33 +108,23 @@ class ClaudeCodeChannel(Channel):
         directory = own.directory
         resumed = None
         if session is not None:
-            resumed = await asyncio.to_thread(restore, session, sessions_of(env, directory), self._scratch)
+            resumed = await self._scratch.filled_by(restore, session, sessions_of(env, directory), self._scratch)
         id = str(uuid.uuid4()) if backend.interface == "text" and (resumed is None or resumed.fork) else None
-        command = await asyncio.to_thread(backend.command, turn, self._scratch, resumed, id)
+        command = await self._scratch.filled_by(backend.command, turn, self._scratch, resumed, id)
         known = session.id if session is not None and resumed is not None and not resumed.fork else id or ""
         self._decoder = decoder = self._new_decoder(turn, Session(backend=backend.name, id=known, cwd=directory))
         try:
             async with asyncio.timeout(own.start_timeout):
-                process = self._process = await self._run(command, env, directory)
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    if isinstance(decoder, StreamDecoder) and self._both:
-                        tools = bool(turn.request.tools) and turn.request.tool_choice != "none"
-                        prompt = initialize(tools=tools, agents=own.agents) + prompt
-                    await process.write(prompt)
+                process = self._process = await start_program(backend.name, command, env=env, cwd=directory)
+                if self._both:
+                    prompt = initialize(tools=bool(turn.tools), agents=own.agents) + prompt
+                await tell(process, prompt)
                 if not self._both:
                     process.close_stdin()
                 if isinstance(decoder, StreamDecoder):  # the others say nothing before the answer is whole
                     self._events = await self._read(process, decoder)
         except TimeoutError:
-            raise ConnectTimeout(
-                f"claude said nothing for {own.start_timeout:g} s after its start (start_timeout= is how long it may take)"
-            ) from None
-
-    async def _run(self, command: list[str], env: dict[str, str], directory: str) -> Process:
-        try:
-            return await Process.start(command, env=env, cwd=directory)
-        except OSError as error:
-            raise InvalidRequestError(f"claude-code: {command[0]} cannot be run: {error}") from error
+            raise silent("claude", own.start_timeout) from None
 
     def _new_decoder(
         self, turn: Turn, session: Session, before: StreamDecoder | None = None
@@ -154,8 +132,7 @@ class ClaudeCodeChannel(Channel):
         request, interface = turn.request, self._backend.interface
         if interface in ("json", "text"):
             return OutputDecoder(session, interface, model=request.model, warnings=turn.warnings)
-        tools = request.tools if request.tool_choice != "none" else ()
-        desk = before.desk if before is not None else Desk(tools, version=__version__)
+        desk = before.desk if before is not None else Desk(turn.tools, version=__version__)
         cost = before.cost if before is not None else 0.0
         decoder = StreamDecoder(
             session, model=request.model, desk=desk, warnings=turn.warnings, cost=cost, raw=request.raw
@@ -193,7 +170,7 @@ class ClaudeCodeChannel(Channel):
             self._heard = True
             events = decoder.decode_lines(lines)
         elif self._heard:
-            return decoder.close(await _exit_of(process))
+            return decoder.close(await exit_of(process, GRACE))
         else:
             self._lost = True
             return []
@@ -202,8 +179,7 @@ class ClaudeCodeChannel(Channel):
             while desk.permissions:
                 await self._permit(desk, desk.permissions.pop(0))
             if said := desk.take():
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    await process.write(said)
+                await tell(process, said)
         return events
 
     async def _permit(self, desk: Desk, asked: Permission) -> None:
@@ -302,9 +278,3 @@ class ClaudeCodeChannel(Channel):
         if self._process is not None:
             self._process.kill()
         self._scratch.remove()
-
-
-async def _exit_of(process: Process) -> Exit:
-    """Its output is at its end, and so is the process, or soon."""
-    code = process.returncode if await process.exited_within(GRACE) else None
-    return Exit(code, process.stderr, process.tail)

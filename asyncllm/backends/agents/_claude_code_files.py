@@ -1,11 +1,8 @@
-"""The files that Claude Code is given: private ones of a process, and that of a session."""
+"""The file in which Claude Code keeps a session."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -13,26 +10,7 @@ from msgspec import Struct
 
 from ...events import NotFoundError, Session
 from ...protocols.claude_code import covers, file_name, folder_of, leaf_of, until
-
-
-class Scratch:
-    """A folder of a process's own, made when it is needed. Nobody else can read it."""
-
-    def __init__(self) -> None:
-        self._folder: str | None = None
-
-    def write(self, name: str, content: bytes) -> str:
-        """The path of a file with this content."""
-        if self._folder is None:
-            self._folder = tempfile.mkdtemp(prefix="asyncllm-claude-code-")
-        path = Path(self._folder, name)
-        _write(path, content)
-        return str(path)
-
-    def remove(self) -> None:
-        folder, self._folder = self._folder, None
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+from .._private_files import Scratch, write_private
 
 
 class Resumed(Struct, frozen=True):
@@ -77,7 +55,7 @@ def restore(session: Session, folder: Path, scratch: Scratch) -> Resumed:
     if state != here:
         if here and not covers(state, here):
             return Resumed(scratch.write(path.name, state), fork=True)
-        _write(path, state)
+        write_private(path, state)
     return Resumed(session.id, session.fork)
 
 
@@ -90,22 +68,6 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, and private."""
-    for folder in (*reversed(path.parent.parents), path.parent):
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)  # `parents=True` would let others in
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(content)
-        fresh.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise
 
 
 def as_json(value: object) -> bytes:

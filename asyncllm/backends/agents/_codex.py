@@ -26,6 +26,7 @@ from ...protocols.codex._config import (
     toml,
 )
 from ...protocols.codex._requests import Setup
+from .._private_files import private_folder
 from .._registry import Settings
 from ._agent import AgentBackend, Channel
 from ._codex_exec import ExecChannel
@@ -205,13 +206,9 @@ class CodexBackend(AgentBackend):
         return setup, variables
 
     def _tools(self, turn: Turn) -> tuple[Tool, ...]:
-        request = turn.request
-        if request.tool_choice not in (None, "auto", "none"):
-            raise InvalidRequestError(f"codex cannot be made to call a tool: tool_choice={request.tool_choice!r}")
-        tools = () if request.tool_choice == "none" else request.tools
-        if tools and self.exec:
+        if turn.tools and self.exec:
             raise InvalidRequestError("codex exec knows no tools of ours: leave out interface='exec'")
-        return tools
+        return turn.tools
 
     def key_of(self, turn: Turn) -> object:
         return (turn.system, msgspec.json.encode(self._tools(turn)))
@@ -221,7 +218,7 @@ class CodexBackend(AgentBackend):
     async def connect(self, turn: Turn) -> Channel:
         setup, variables = await asyncio.to_thread(self._setup, turn)
         if self.exec:
-            await asyncio.to_thread(self._make_home)
+            await asyncio.to_thread(private_folder, self.codex_home)
             return ExecChannel(self, setup, {**self._environment(), **variables}, self.key_of(turn))
         return await ThreadChannel.attached(self, await self.server(), setup, self.key_of(turn), turn)
 
@@ -232,7 +229,7 @@ class CodexBackend(AgentBackend):
                 old, self._app = self._app, None
                 await old.aclose()
             if self._app is None:
-                await asyncio.to_thread(self._make_home)
+                await asyncio.to_thread(private_folder, self.codex_home)
                 arguments = [f"{key}={toml(value)}" for key, value in ALWAYS.items()]
                 flags = [word for argument in arguments for word in ("-c", argument)]
                 command = [self.executable, "app-server", *flags, *self.options.extra_args]
@@ -240,10 +237,6 @@ class CodexBackend(AgentBackend):
                 self._app = await AppServer.start(command, env=self._environment(), cwd=cwd, timeout=limit)
                 weakref.finalize(self, self._app.abort)
             return self._app
-
-    def _make_home(self) -> None:
-        """Codex wants its home to be there."""
-        self.codex_home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     async def shut_down(self) -> None:
         app, self._app = self._app, None

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,6 @@ import msgspec
 from msgspec.structs import replace
 
 from ...events import (
-    ConnectTimeout,
     Image,
     InvalidRequestError,
     Part,
@@ -23,17 +20,18 @@ from ...events import (
     TextDelta,
     has_content,
 )
-from ...protocols.agents._exit import Exit
 from ...protocols.agents._turn import Turn, mark
 from ...protocols.codex._exec_decode import ExecDecoder
 from ...protocols.codex._requests import Setup, exec_arguments, left_out, with_schema
 from ...protocols.codex._rollout import last_turn, totals_in
 from ...protocols.codex._usage import counts_of
 from ...transports._process import Process
+from .._private_files import Scratch
 from ._agent import Channel
 from ._codex_batches import batches_of
-from ._codex_files import place_of, read_rollout, restore, rollout_of, write_private
+from ._codex_files import place_of, read_rollout, restore, rollout_of
 from ._codex_server import started
+from ._program import exit_of, silent, tell
 
 if TYPE_CHECKING:
     from ._codex import CodexBackend
@@ -52,7 +50,7 @@ class ExecChannel(Channel):
         self._env = env
         self._process: Process | None = None
         self._decoder: ExecDecoder
-        self._folder: str | None = None
+        self._scratch = Scratch(backend.name)
         self._resumed = False
         self._turn = ""  # that it goes on from
         self._spoken = self._content = False
@@ -65,7 +63,7 @@ class ExecChannel(Channel):
         if session is not None:
             self._resumed = True
             session, before = await asyncio.to_thread(_prepared, home, session)
-        text, files = await self._written(turn)
+        text, files = await self._scratch.filled_by(self._files, turn)
         here = session or Session(backend="codex", id="")
         self.session_id = here.id
         self._decoder = ExecDecoder(
@@ -90,30 +88,15 @@ class ExecChannel(Channel):
         )
         command = [self._backend.executable, *arguments]
         self._process = await started(command, env=self._env, cwd=self._setup.cwd)
-        try:
-            await self._process.write(text.encode("utf-8", "replace"))
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it says itself why it did not listen
+        await tell(self._process, text.encode("utf-8", "replace"))
         self._process.close_stdin()
 
-    async def _written(self, turn: Turn) -> tuple[str, dict[str, str]]:
-        """Also when this is cancelled: what is being written would outlive its folder."""
-        self._folder = tempfile.mkdtemp(prefix="asyncllm-codex-")  # private: mode 0700
-        writing = asyncio.ensure_future(asyncio.to_thread(self._files, turn, Path(self._folder)))
-        try:
-            return await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing])
-            raise
-
-    def _files(self, turn: Turn, folder: Path) -> tuple[str, dict[str, str]]:
+    def _files(self, turn: Turn) -> tuple[str, dict[str, str]]:
         """The prompt, and the private files that a turn needs. Blocks."""
         files: dict[str, str] = {}
 
         def write(name: str, data: bytes, suffix: str) -> None:
-            path = folder / f"{name}{suffix}"
-            write_private(path, data)
-            files[name] = str(path)
+            files[name] = self._scratch.write(f"{name}{suffix}", data)
 
         if self._setup.system is not None:
             write("instructions", self._setup.system.encode(), ".md")
@@ -144,11 +127,7 @@ class ExecChannel(Channel):
             if self._backend.own.mcp_servers and any(b'"turn.completed"' in line for line in lines):
                 await process.exited_within(LAST_WORDS)  # whether they were there, it says elsewhere
             decoder.hear(process.stderr)
-            if lines:
-                events = decoder.decode_lines(lines)
-            else:
-                await process.exited_within(5.0)
-                events = decoder.close(Exit(process.returncode, process.stderr, process.tail))
+            events = decoder.decode_lines(lines) if lines else decoder.close(await exit_of(process, 5.0))
             self.session_id = decoder.thread
             if decoder.done:
                 events = await self._over(events)
@@ -164,7 +143,7 @@ class ExecChannel(Channel):
             async with asyncio.timeout(limit):
                 lines = await process.lines()
         except TimeoutError:
-            raise ConnectTimeout(f"codex said nothing within {limit:g} s (start_timeout=)") from None
+            raise silent("codex", limit) from None
         self._spoken = True
         return lines
 
@@ -197,21 +176,17 @@ class ExecChannel(Channel):
 
     async def aclose(self) -> None:
         process, self._process = self._process, None
-        folder, self._folder = self._folder, None
         try:
             if process is not None:
                 await process.stop()
         finally:
-            if folder is not None:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(self._scratch.remove)
 
     def abort(self) -> None:
         process, self._process = self._process, None
-        folder, self._folder = self._folder, None
         if process is not None:
             process.kill()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        self._scratch.remove()
 
 
 def _marked(event: StreamEvent, session: Session) -> StreamEvent:

@@ -1,8 +1,7 @@
-"""Files of Codex: rollouts in its home, and private ones for one run of it. Everything here blocks: for threads."""
+"""Files of Codex: rollouts in its home, and its configuration. Everything here blocks: for threads."""
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 import uuid
@@ -15,6 +14,7 @@ from msgspec.structs import replace
 from ...events import InvalidRequestError, Session
 from ...protocols import Tool
 from ...protocols.codex._rollout import base_of, copied, has_turn, joined, same_tools
+from .._private_files import write_private
 
 _PLACE = re.compile(r"\d{4}/\d{2}/\d{2}/rollout-[\w.-]+\.jsonl")
 _ID = re.compile(r"[\w-]{8,64}")
@@ -81,17 +81,6 @@ def restore(home: Path, session: Session, tools: Sequence[Tool], *, copy: bool =
 def _new_place(thread: str) -> str:
     now = datetime.now(UTC)
     return f"{now:%Y/%m/%d}/rollout-{now:%Y-%m-%dT%H-%M-%S}-{thread}.jsonl"
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """A new file that nobody else can read, whole or not at all."""
-    missing = [folder for folder in path.parents if not folder.exists()]
-    for folder in reversed(missing):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    unfinished.replace(path)
 
 
 def configured_provider(home: Path, profile: str | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -12,7 +13,6 @@ from ..._version import __version__
 from ...events import (
     ConnectionFailedError,
     ConnectTimeout,
-    InvalidRequestError,
     LLMError,
     LLMTimeoutError,
     ProtocolError,
@@ -33,6 +33,7 @@ from ...protocols.codex._rpc import (
 from ...protocols.codex._turn_decode import TurnDecoder
 from ...transports._process import Process
 from ...transports._process_backlog import Backlog
+from ._program import start_program
 
 UNREAD = 4 * 1024 * 1024
 """Bytes of one thread that nobody has read that are kept in memory; more is kept in a private file."""
@@ -41,11 +42,7 @@ LAST_WORDS = 1.0
 """Seconds between the end of its output and that of the process."""
 
 
-async def started(command: Sequence[str], *, env: Mapping[str, str], cwd: str) -> Process:
-    try:
-        return await Process.start(command, env=env, cwd=cwd)
-    except OSError as error:
-        raise InvalidRequestError(f"codex: {command[0]} cannot be run: {error}") from error
+started = functools.partial(start_program, "codex")
 
 
 class Inbox:

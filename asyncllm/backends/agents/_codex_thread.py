@@ -19,7 +19,7 @@ from ...events import (
     Text,
     has_content,
 )
-from ...protocols.agents._turn import Turn, told
+from ...protocols.agents._turn import GONE, Turn, results_for, told
 from ...protocols.codex._requests import (
     Setup,
     fork_params,
@@ -48,17 +48,12 @@ INTERRUPT = 2.0
 REVERT = 5.0
 """Seconds within which a failed turn is taken back."""
 
-LOST = "the process that waited for the results of these calls is gone: they were told as text"
-
 
 class ThreadChannel(Channel):
     """Made by :meth:`attached`."""
 
     def __init__(self, backend: CodexBackend, server: AppServer, setup: Setup, key: object) -> None:
         self.key = key
-        self.waiting = ()
-        self.reusable = False
-        self.session_id = self.turn_id = ""
         self._backend = backend
         self._server = server
         self._setup = setup
@@ -136,7 +131,7 @@ class ThreadChannel(Channel):
             await self._attach(session, turn.request.model)
         if turn.results:
             parts.insert(0, Text(told([Message("tool", list(turn.results))], more=bool(parts))))
-            warnings.append(LOST)
+            warnings.append(GONE)
         self._asked, self.waiting = [], ()
         self._content = self.reusable = False
         self._decoder = decoder = TurnDecoder(
@@ -159,11 +154,11 @@ class ThreadChannel(Channel):
 
     async def _answered(self, turn: Turn) -> bool:
         """The turn that stands still goes on. False where its server turns out to be gone."""
-        results = {result.id: result for result in turn.results}
         asked, self._asked, self.waiting = self._asked, [], ()
+        results = results_for({ask.call.id: ask.call.name for ask in asked}, turn.results)
         try:
-            for ask in asked:
-                await self._server.send(answer(ask.id, tool_response(results.get(ask.call.id))))
+            for ask, result in zip(asked, results, strict=True):
+                await self._server.send(answer(ask.id, tool_response(result)))
         except ConnectionFailedError:
             await self._server.aclose()
             return False

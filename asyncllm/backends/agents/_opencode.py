@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from ...protocols.opencode._config import OWN_TOOLS, session_rules, tool_server
 from ...protocols.opencode._errors import NAME, exit_error
 from ...protocols.opencode._request import check, prompt
 from ...protocols.opencode._state import Exported, check_id, field, read_messages, read_rules, read_state
-from ...transports._process import Process
+from .._private_files import Scratch
 from .._registry import Settings
 from ._agent import AgentBackend, Channel
 from ._opencode_channel import ServeChannel
@@ -26,6 +25,7 @@ from ._opencode_options import INTERFACES, Launch, OpencodeOptions, plain
 from ._opencode_parked import OpencodeBackend, told_results
 from ._opencode_server import OpencodeServer
 from ._options import take_options
+from ._program import start_program
 from ._tool_server import ToolServer, ToolSession
 
 
@@ -48,7 +48,7 @@ class ServeBackend(OpencodeBackend):
         self._launch = Launch(options, settings)
         self._servers: dict[str, OpencodeServer] = {}
         self._starting: dict[str, asyncio.Task[OpencodeServer]] = {}
-        self._tools: ToolServer | None = None
+        self._tools = ToolServer()
 
     def _server_key(self, turn: Turn) -> str:
         model = turn.request.model
@@ -56,7 +56,7 @@ class ServeBackend(OpencodeBackend):
 
     def key_of(self, turn: Turn) -> object:
         server = self._servers.get(self._server_key(turn))
-        return (None if server is None or server.gone else id(server), plain(_tools_of(turn)))
+        return (None if server is None or server.gone else id(server), plain(turn.tools))
 
     # ---- sessions
 
@@ -165,13 +165,9 @@ class ServeBackend(OpencodeBackend):
             self._starting.pop(key, None)
 
     async def _own_tools(self, server: OpencodeServer, turn: Turn, directory: str) -> ToolSession | None:
-        tools = _tools_of(turn)
-        if not tools:
+        if not turn.tools:
             return None
-        if self._tools is None:
-            self._tools = ToolServer()
-        await self._tools.start()
-        session = self._tools.add(tools)
+        session = (await self._tools.start()).add(turn.tools)
         name = f"{OWN_TOOLS}{session.number}"
         try:
             body = {"name": name, "config": tool_server(session.url, session.headers)}
@@ -199,24 +195,22 @@ class ServeBackend(OpencodeBackend):
         )
 
     async def shut_down(self) -> None:
-        tools, self._tools = self._tools, None
+        tools, self._tools = self._tools, ToolServer()
         starting, self._starting = dict(self._starting), {}
         for task in starting.values():
             task.cancel()
         await asyncio.gather(*starting.values(), return_exceptions=True)
         servers, self._servers = self._servers, {}
         await asyncio.gather(*(server.aclose() for server in servers.values()))
-        if tools is not None:
-            await tools.aclose()
+        await tools.aclose()
 
     def abandon(self) -> None:
-        tools, self._tools = self._tools, None
+        tools, self._tools = self._tools, ToolServer()
         servers, self._servers, self._starting = self._servers, {}, {}
         for server in servers.values():
             server.abort()
-        if tools is not None:
-            with contextlib.suppress(RuntimeError):
-                tools.abort()
+        with contextlib.suppress(RuntimeError):  # its loop is closed
+            tools.abort()
 
 
 async def import_state(
@@ -226,17 +220,18 @@ async def import_state(
     exported = read_state(session.state or b"")
     if exported is None or exported.info.id != session.id:
         raise InvalidRequestError(f"opencode: the state is not one of the session {session.id}")
-    with tempfile.TemporaryDirectory(prefix="asyncllm-opencode-") as folder:  # private: mode 0700
-        path = os.path.join(folder, "session.json")
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(session.state or b"")
+    scratch = Scratch(NAME)
+    try:
+        path = await scratch.filled_by(scratch.write, "session.json", session.state or b"")
         await finished([*launch.command(), "import", path], launch.environment(home, model), directory, patience)
+    finally:
+        scratch.remove()
     return exported
 
 
 async def finished(command: list[str], env: dict[str, str], directory: str, patience: float) -> bytes:
     """What a command has written. Raises LLMError if it failed."""
-    process = await Process.start(command, env=env, cwd=directory)
+    process = await start_program(NAME, command, env=env, cwd=directory)
     try:
         async with asyncio.timeout(patience):
             process.close_stdin()
@@ -261,10 +256,6 @@ def _seen(task: asyncio.Task[OpencodeServer]) -> None:
 
 def _directory(wanted: str, otherwise: str) -> str:
     return wanted if os.path.isdir(wanted) else otherwise
-
-
-def _tools_of(turn: Turn) -> tuple[Any, ...]:
-    return () if turn.request.tool_choice == "none" else turn.request.tools
 
 
 def _status(state: object) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from ...events import Finish, LLMError, Session, StreamError, StreamEvent, ToolResult
-from ...protocols.agents._turn import Turn
+from ...events import Finish, LLMError, Session, StreamError, StreamEvent
+from ...protocols.agents._turn import Turn, results_for
 from ...protocols.opencode._config import OWN_TOOLS
 from ...protocols.opencode._request import check, prompt
 from ...protocols.opencode._serve import OwnCall, ServeDecoder
@@ -16,7 +16,7 @@ from ...protocols.opencode._state import joined, read_messages
 from ._opencode_events import Inbox
 from ._opencode_parked import OpencodeChannel
 from ._opencode_server import OpencodeServer
-from ._tool_server import LOST, ToolSession
+from ._tool_server import ToolSession
 
 if TYPE_CHECKING:
     from ._opencode_options import OpencodeOptions
@@ -103,11 +103,10 @@ class ServeChannel(OpencodeChannel):
 
     def _answer(self, turn: Turn) -> None:
         """The results that the turn waits for. A call has no name at the tool server: what it asks for tells it."""
-        results = {result.id: result for result in turn.results}
         parked, self._parked, self.waiting = self._parked, {}, ()
         if self._tools is not None:
-            for call in parked.values():
-                result = results.get(call.id) or ToolResult(call.id, call.name, LOST, is_error=True)
+            for result in results_for({call.id: call.name for call in parked.values()}, turn.results):
+                call = parked[result.id]
                 self._tools.resolve(call.name, call.arguments, result)
 
     async def next(self) -> list[StreamEvent]:

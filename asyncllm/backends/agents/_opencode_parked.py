@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from ...protocols.agents._turn import Turn, results_turn
+from ...protocols.agents._turn import GONE, Turn, results_turn
 from ._agent import AgentBackend, Channel
-
-GONE = "the process that waited for these results is gone: they were told as text"
 
 
 class OpencodeChannel(Channel):

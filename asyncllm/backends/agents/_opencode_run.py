@@ -16,7 +16,6 @@ from ...events import (
     Session,
     StreamError,
     StreamEvent,
-    ToolResult,
     UnknownError,
 )
 from ...protocols.agents._exit import Exit
@@ -29,11 +28,12 @@ from ...protocols.opencode._state import check_id, read_state
 from ...transports._process import Process
 from .._registry import Settings
 from ._agent import Channel
-from ._opencode import _directory, _tools_of, finished, import_state
+from ._opencode import _directory, finished, import_state
 from ._opencode_channel import RETRIES, SETTLED
 from ._opencode_options import Launch, OpencodeOptions
 from ._opencode_parked import OpencodeBackend, OpencodeChannel, told_results
-from ._tool_server import LOST, Call, ToolServer, ToolSession
+from ._program import lines_or_calls, start_program, tell
+from ._tool_server import Call, ToolServer, ToolSession
 
 AGENT = "asyncllm"
 """The agent of opencode that has our system prompt, where the client names none."""
@@ -48,7 +48,7 @@ class RunBackend(OpencodeBackend):
     def __init__(self, options: OpencodeOptions, settings: Settings) -> None:
         super().__init__(NAME, options)
         self.launch = Launch(options, settings)
-        self._tools: ToolServer | None = None
+        self._tools = ToolServer()
 
     def key_of(self, turn: Turn) -> object:
         return None  # no process serves two turns
@@ -57,19 +57,13 @@ class RunBackend(OpencodeBackend):
         check(turn.request)
         plain = self.options.interface == "text"
         run_prompt(turn)
-        tools = _tools_of(turn)
-        if plain and tools:
+        if plain and turn.tools:
             raise InvalidRequestError('opencode: interface="text" has no tools')
         session, directory = None, self.options.directory
         if turn.session is not None:
             check_id(turn.session.id)
             session, directory = await self._found(turn, turn.session)
-        own: ToolSession | None = None
-        if tools:
-            if self._tools is None:
-                self._tools = ToolServer()
-            await self._tools.start()
-            own = self._tools.add(tools)
+        own = (await self._tools.start()).add(turn.tools) if turn.tools else None
         return RunChannel(self, session, directory, own, plain=plain)
 
     async def _found(self, turn: Turn, session: Session) -> tuple[Session, str]:
@@ -104,15 +98,13 @@ class RunBackend(OpencodeBackend):
         return None
 
     async def shut_down(self) -> None:
-        tools, self._tools = self._tools, None
-        if tools is not None:
-            await tools.aclose()
+        tools, self._tools = self._tools, ToolServer()
+        await tools.aclose()
 
     def abandon(self) -> None:
-        tools, self._tools = self._tools, None
-        if tools is not None:
-            with contextlib.suppress(RuntimeError):  # its loop is closed
-                tools.abort()
+        tools, self._tools = self._tools, ToolServer()
+        with contextlib.suppress(RuntimeError):  # its loop is closed
+            tools.abort()
 
 
 class RunChannel(OpencodeChannel):
@@ -129,8 +121,7 @@ class RunChannel(OpencodeChannel):
         self._turn: Turn
         self._process: Process | None = None
         self._decoder: RunDecoder | PlainDecoder
-        self._reading: asyncio.Task[list[bytes]] | None = None
-        self._calling: asyncio.Task[list[Call]] | None = None
+        self._calls: list[Call] = []  # of our tools
 
     @property
     def gone(self) -> bool:
@@ -138,11 +129,9 @@ class RunChannel(OpencodeChannel):
 
     async def say(self, turn: Turn) -> None:
         if self.waiting:
-            results = {result.id: result for result in turn.results}
             waiting, self.waiting = self.waiting, ()
-            for id in waiting:
-                assert self._tools is not None
-                self._tools.answer(id, results.get(id) or ToolResult(id, "", LOST, is_error=True))
+            assert self._tools is not None
+            self._tools.answer_all(waiting, turn.results)
             return
         self._turn = turn
         options, launch = self._backend.options, self._backend.launch
@@ -173,44 +162,28 @@ class RunChannel(OpencodeChannel):
                 cwd=self._directory,
             )
         command = [*launch.command(), *arguments, *options.extra_args]
-        self._process = await Process.start(command, env=environment, cwd=self._directory)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it says why when it ends
-            await self._process.write(run_prompt(turn).encode("utf-8", "replace"))
+        self._process = await start_program(NAME, command, env=environment, cwd=self._directory)
+        await tell(self._process, run_prompt(turn).encode("utf-8", "replace"))
         self._process.close_stdin()
 
     async def next(self) -> list[StreamEvent]:
+        process = self._process
+        assert process is not None
         events: list[StreamEvent] = []
         while not events:
-            lines, calls = await self._news()
-            if calls:
-                return await self._park(calls)
-            if lines is None:
-                events = await self._end()
-            elif lines:
-                events = self._decoder.decode_lines(lines)
+            if self._calls:
+                return await self._park()
+            lines, self._calls = await lines_or_calls(process, self._tools)
+            if lines is not None:
+                events = self._decoder.decode_lines(lines) if lines else await self._end(process)
         if isinstance(last := events[-1], StreamError) and self._session is not None:
             last.error.retryable = False  # what was asked stays in the session
         return events
 
-    async def _news(self) -> tuple[list[bytes] | None, list[Call]]:
-        """Lines (None at their end), and calls of our tools."""
-        process, tools = self._process, self._tools
-        assert process is not None
-        if tools is None:
-            return (await process.lines()) or None, []
-        loop = asyncio.get_running_loop()
-        reading = self._reading = self._reading or loop.create_task(process.lines())
-        calling = self._calling = self._calling or loop.create_task(tools.came())
-        await asyncio.wait({reading, calling}, return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():
-            self._reading = None
-            return reading.result() or None, []
-        self._calling = None
-        return [], calling.result()
-
-    async def _park(self, calls: list[Call]) -> list[StreamEvent]:
+    async def _park(self) -> list[StreamEvent]:
         assert self._tools is not None
         assert isinstance(self._decoder, RunDecoder)
+        calls, self._calls = self._calls, []
         with contextlib.suppress(TimeoutError):
             while True:  # calls of one answer come one after another
                 async with asyncio.timeout(SETTLED):
@@ -221,9 +194,7 @@ class RunChannel(OpencodeChannel):
         self.waiting = tuple(call.id for call in calls)
         return [*events, *self._decoder.park()]
 
-    async def _end(self) -> list[StreamEvent]:
-        process = self._process
-        assert process is not None
+    async def _end(self, process: Process) -> list[StreamEvent]:
         code = await process.wait()
         events = self._decoder.close(Exit(code, process.stderr, process.tail))
         if isinstance(events[-1], Finish) and self._decoder.session.id:
@@ -238,26 +209,14 @@ class RunChannel(OpencodeChannel):
         return False  # opencode is ended: it knows no other way
 
     async def aclose(self) -> None:
-        await self._stop_waiting()
         if self._tools is not None:
             self._tools.remove()
         if self._process is not None:
             await self._process.stop(first=signal.SIGTERM)
 
-    async def _stop_waiting(self) -> None:
-        tasks = [task for task in (self._reading, self._calling) if task is not None]
-        self._reading = self._calling = None
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-
     def abort(self) -> None:
-        with contextlib.suppress(RuntimeError):  # its loop is closed
-            for task in (self._reading, self._calling):
-                if task is not None:
-                    task.cancel()
-            if self._tools is not None:
+        if self._tools is not None:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
                 self._tools.remove()
         if self._process is not None:
             self._process.kill()

@@ -17,11 +17,12 @@ import msgspec
 
 from ...events import ConnectionFailedError, ConnectTimeout, IncompleteStreamError, LLMError, UnknownError
 from ...protocols.agents._exit import Exit
-from ...protocols.opencode._errors import exit_error, http_error
+from ...protocols.opencode._errors import NAME, exit_error, http_error
 from ...transports import FastTransport, SSEFramer, origin_of
 from ...transports._process import Process
 from .._carrier import Answer
 from ._opencode_events import Inbox, route
+from ._program import start_program
 
 LISTENING = re.compile(rb"listening on (http://[\w.:\[\]]+)")
 USER = "opencode"
@@ -65,7 +66,7 @@ class OpencodeServer:
         """Returns when it listens. Raises LLMError."""
         password = secrets.token_urlsafe(32)
         arguments = [*command, "serve", "--hostname", "127.0.0.1", "--port", "0", *extra]
-        process = await Process.start(arguments, env={**env, "OPENCODE_SERVER_PASSWORD": password}, cwd=cwd)
+        process = await start_program(NAME, arguments, env={**env, "OPENCODE_SERVER_PASSWORD": password}, cwd=cwd)
         try:
             async with asyncio.timeout(patience):
                 url = await _listening(process)

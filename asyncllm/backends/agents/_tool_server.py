@@ -11,7 +11,7 @@ import hmac
 import secrets
 import socket
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 import msgspec
@@ -21,14 +21,13 @@ from ..._version import __version__
 from ...events import ToolResult
 from ...protocols import Tool
 from ...protocols.agents._mcp import Asked, answered, respond
+from ...protocols.agents._turn import UNANSWERED, results_for
 from ._tool_server_http import Asking, HTTPConnection, LateReply, Reply
 
 HOST = "127.0.0.1"
 CONNECTION_LIMIT = 256
 CALL_LIMIT = 1024
 """Calls of one session that wait at once."""
-
-LOST = "this call was not answered"
 
 
 class Call(Struct, frozen=True):
@@ -201,6 +200,11 @@ class ToolSession:
             request, late = waiting
             late.send(msgspec.json.encode(answered(request, result)))
 
+    def answer_all(self, waiting: Iterable[str], results: Iterable[ToolResult]) -> None:
+        """The results that a turn has stood still for; a call that has none has failed."""
+        for result in results_for(dict.fromkeys(waiting, ""), results):
+            self.answer(result.id, result)
+
     def resolve(self, name: str, arguments: Mapping[str, object], result: ToolResult) -> None:
         """The result of a call that is known by what it asks for, whether it has come or will come."""
         wanted = _canonical(arguments)
@@ -210,7 +214,7 @@ class ToolSession:
                 return
         self._known.append((name, wanted, result))
 
-    def refuse(self, why: str = LOST) -> None:
+    def refuse(self, why: str = UNANSWERED) -> None:
         """Every call that waits has failed, and no result is known any more."""
         self._known.clear()
         for call in list(self.calls.values()):

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
+from ...events import RateLimitError
+
 LONGEST = 20_000
 """Characters that are looked at: it is the end of an error message that says when."""
 
@@ -150,6 +152,14 @@ def reset_time(text: str, now: datetime, local: tzinfo | None = None) -> datetim
         return _read(whole, now, local, re.Pattern.fullmatch)
     except (ValueError, OverflowError, OSError):  # a year or a count that no calendar has
         return None
+
+
+def limited_until(error: RateLimitError, end: datetime | None, now: datetime) -> None:
+    """Have the error say when its limit is over (`end`; None: nobody has said it) and, if no delay is known, how long that is
+    from now."""
+    error.reset_time = end or error.reset_time
+    if error.reset_time is not None and error.retry_after is None:
+        error.retry_after = max(0.0, (error.reset_time - now).total_seconds())
 
 
 def _field(said: str, now: datetime) -> datetime | None:

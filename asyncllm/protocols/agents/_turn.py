@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -22,9 +22,15 @@ from ...events import (
     ToolResult,
 )
 from .._history import own
-from .._request import Request
+from .._request import Request, Tool
 
 TOLD = "the earlier conversation is not one of this agent's sessions: it was told as text"
+GONE = "the process that waited for these results is gone: they were told as text"
+"""Warnings that something was said again, in words."""
+
+UNANSWERED = "there is no result of this call"
+"""What an agent is answered whose call of our tools nobody has answered."""
+
 SAMPLING = ("temperature", "top_p", "seed")
 """Options that no agent has: leaving them out is harmless."""
 
@@ -48,6 +54,11 @@ class Turn(Struct, frozen=True, kw_only=True):
     parts: tuple[Part, ...]
     results: tuple[ToolResult, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """Ours that the agent may call."""
+        return () if self.request.tool_choice == "none" else self.request.tools
 
     @property
     def text(self) -> str:
@@ -92,6 +103,12 @@ def turn_of(request: Request, backend: str, refused: Sequence[str] = ()) -> Turn
     )
 
 
+def check_choice(request: Request, backend: str) -> None:
+    """Raises :class:`InvalidRequestError` where the model is to be made to call a tool: no agent can be told that."""
+    if request.tool_choice not in (None, "auto", "none"):
+        raise InvalidRequestError(f"{backend} chooses its tools itself: tool_choice={request.tool_choice!r}")
+
+
 def results_turn(request: Request) -> Turn | None:
     """The turn that only brings results of our tools, where the conversation ends with them: for a turn that stands still.
     What the user says after them is added to the last one."""
@@ -110,6 +127,12 @@ def results_turn(request: Request) -> Turn | None:
         content = [Text(last.content), more] if isinstance(last.content, str) else [*last.content, more]
         results[-1] = msgspec.structs.replace(last, content=content)
     return Turn(request=request, system=request.system, session=None, parts=(), results=tuple(results))
+
+
+def results_for(calls: Mapping[str, str], results: Iterable[ToolResult]) -> list[ToolResult]:
+    """For each of the calls (id: name) that a turn stands still for, its result, or an error where there is none."""
+    given = {result.id: result for result in results}
+    return [given.get(id) or ToolResult(id, name, UNANSWERED, is_error=True) for id, name in calls.items()]
 
 
 def _where(

@@ -13,7 +13,7 @@ from ...events import InvalidRequestError, Text
 from .._history import schema_prompt
 from .._json import to_json
 from .._request import ReasoningEffort, Request
-from ..agents._turn import Turn
+from ..agents._turn import GONE, Turn
 
 ARGUMENT_LIMIT = 120 * 1024
 """Bytes of one argument: Linux takes 128 KiB."""
@@ -28,8 +28,6 @@ EFFORTS: dict[ReasoningEffort, str] = {
     "xhigh": "max",
     "max": "max",
 }
-
-LOST = "the results of tools were told as text: the turn that asked for them is gone"
 
 
 class Command(Struct, frozen=True, kw_only=True):
@@ -90,7 +88,7 @@ def plain_prompt(turn: Turn, *, told: str = "", interface: Interface = "print") 
     if turn.system and system_key(turn.system) != told:
         pieces.append(f"Instructions for this conversation:\n{turn.system}")
     if turn.results:
-        warnings.append(LOST)
+        warnings.append(GONE)
         pieces += [f"[result of {result.name}] {result.text}" for result in turn.results]
     for part in turn.parts:
         if not isinstance(part, Text):

@@ -30,9 +30,10 @@ from ...events import (
     ToolCall,
     ToolResult,
 )
-from .._json import parse_json, to_json
+from .._json import to_json
 from ..agents._exit import Exit
 from ..agents._turn import mark
+from ..agents._words import parse_line
 from ._errors import error_of, said_timeout, unfinished
 from ._usage import Counts
 
@@ -105,10 +106,7 @@ class StreamDecoder:
         return events
 
     def _line(self, line: bytes, events: list[StreamEvent]) -> None:
-        try:
-            data = parse_json(line.decode("utf-8", "replace"))
-        except ValueError:
-            data = None
+        data = parse_line(line)
         event = data.get("event") if isinstance(data, dict) else None
         if not isinstance(data, dict) or not isinstance(event, str):
             self._strange = self._strange or line[:STRANGE_KEPT].decode("utf-8", "replace")

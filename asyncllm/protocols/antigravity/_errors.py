@@ -24,7 +24,7 @@ from ...events import (
 from .._classify import classify
 from .._json import parse_json
 from ..agents._exit import Exit
-from ..agents._reset_time import reset_time
+from ..agents._reset_time import limited_until, reset_time
 
 UPDATE = "update it (agy update): versions before 1.1 write nothing into a pipe, and stream-json needs 1.1.3"
 
@@ -70,9 +70,7 @@ def error_of(exit: Exit, said: str = "", *, now: datetime | None = None) -> LLME
     if isinstance(error, AuthenticationError):
         error.add_note("sign in by running agy once, or use api_key= with isolated=True")
     if isinstance(error, RateLimitError):
-        error.reset_time = reset_time(message, now) or error.reset_time
-        if error.reset_time is not None and error.retry_after is None:
-            error.retry_after = max(0.0, (error.reset_time - now).total_seconds())
+        limited_until(error, reset_time(message, now), now)
     if isinstance(retryable := payload.get("retryable"), bool):
         error.retryable = retryable
     return error

@@ -16,6 +16,7 @@ from msgspec import Struct
 from ...events import Audio, File, Image, InvalidRequestError, Part, Text
 from .._json import to_json
 from .._request import Request
+from ..agents._turn import Turn
 from ._control import BEGINNING, PREFIX, SERVER, ask, line
 
 Interface = Literal["stream-json", "print", "json", "text"]
@@ -209,12 +210,13 @@ def _block(part: Part) -> dict[str, object]:
     raise InvalidRequestError(f"claude-code: the user cannot say a {type(part).__name__}")
 
 
-def key_of(request: Request, system: str | None) -> bytes:
+def key_of(turn: Turn) -> bytes:
     """Everything that a process is started with and that a request says: another of these needs another process."""
+    request = turn.request
     asked = (
         request.model,
-        system,
-        request.tools if request.tool_choice != "none" else (),
+        turn.system,
+        turn.tools,
         request.output,
         request.reasoning,
         request.max_tokens,

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from ...events import ToolCall, ToolResult
-from .._json import parse_json, to_json
+from .._json import to_json
 from .._request import Tool
 from ..agents._mcp import Asked, answered, respond
+from ..agents._turn import results_for
+from ..agents._words import parse_line
 
 SERVER = "asyncllm"
 PREFIX = f"mcp__{SERVER}__"
@@ -191,15 +192,12 @@ class Desk:
 
     def answer(self, results: Sequence[ToolResult]) -> None:
         """What our tools gave. Every call that the caller was told of is answered; some are asked for later."""
-        given = {result.id: result for result in results}
-        for id, call in self._said.items():
-            lost = ToolResult(id, call.name, "there is no result of this call", is_error=True)
-            result = given.get(id, lost)
-            pending = self._pending.pop(id, None)
+        for result in results_for({id: call.name for id, call in self._said.items()}, results):
+            pending = self._pending.pop(result.id, None)
             if pending is not None:
                 self._give(pending, result)
             else:
-                self._results[id] = result
+                self._results[result.id] = result
         self._said.clear()
 
     def _give(self, pending: _Pending, result: ToolResult) -> None:
@@ -231,23 +229,12 @@ class Desk:
 def overhear(desk: Desk, lines: Iterable[bytes]) -> None:
     """Of these lines only what is asked and replied: nobody wants to know the rest."""
     for raw in lines:
-        event = parsed(raw)
+        event = parse_line(raw)
         match event.get("type") if isinstance(event, dict) else None:
             case "control_request":
                 desk.asks(event)
             case "control_response":
                 desk.replied(event)
-
-
-def parsed(line: bytes) -> Any:
-    """What a line says; None if it is no JSON."""
-    try:
-        return msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        try:
-            return parse_json(line.decode("utf-8", "replace"))
-        except ValueError:
-            return None
 
 
 def spelled(name: str) -> str:

@@ -28,8 +28,9 @@ from .._finish import finish_reason
 from .._json import to_json
 from ..agents._exit import Exit
 from ..agents._turn import mark
+from ..agents._words import parse_line
 from ._content import content_of
-from ._control import Desk, parsed
+from ._control import Desk
 from ._errors import ABORTED, FAILED, Trouble, exit_error, not_json, result_error, retry_error
 from ._steps import Steps
 from ._usage import amount, cost_of, usage_of
@@ -99,7 +100,7 @@ class StreamDecoder:
     def close(self, exit: Exit) -> list[StreamEvent]:
         """The process is gone. Its exit code says nothing where the end of the turn was said."""
         events = self.decode_lines(())
-        if not self.done and exit.tail.strip() and isinstance(parsed(exit.tail), dict):
+        if not self.done and exit.tail.strip() and isinstance(parse_line(exit.tail), dict):
             self._line(exit.tail, events)  # whole, but for its newline
             exit = replace(exit, tail=b"")
         if not self.done:
@@ -121,7 +122,7 @@ class StreamDecoder:
         self.parked = False
 
     def _line(self, line: bytes, events: list[StreamEvent]) -> None:
-        event = parsed(line)
+        event = parse_line(line)
         if not isinstance(event, dict):
             self._nonsense = self._nonsense or line
             return

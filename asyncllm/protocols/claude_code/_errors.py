@@ -25,12 +25,13 @@ from ...events import (
     ServerError,
     UnknownError,
 )
-from ...events._errors import BY_KIND, MESSAGE_LIMIT
+from ...events._errors import BY_KIND
 from .._classify import classify
 from .._error_codes import STATUS
 from .._numbers import whole_number
 from ..agents._exit import Exit
-from ..agents._reset_time import from_epoch, reset_time
+from ..agents._reset_time import from_epoch, limited_until, reset_time
+from ..agents._words import clipped
 
 ABORTED = ("aborted_streaming", "aborted_tools")
 """Why a turn ended that was interrupted: by us, or by a signal. The exit code may be 0 all the same."""
@@ -170,14 +171,9 @@ def _by_words(words: str) -> str:
 def _limited(trouble: Trouble, words: str, now: datetime, fields: dict[str, Any]) -> RateLimitError:
     limit = trouble.limit or {}
     reset = from_epoch(limit.get("resetsAt")) or from_epoch(limit.get("overageResetsAt"))
-    reset = reset or reset_time(words, now)
-    wait = None if reset is None else max(0.0, (reset - now).total_seconds())
-    return RateLimitError(
-        _clipped(words) or f"the {limit.get('rateLimitType', 'rate')} limit is reached",
-        reset_time=reset,
-        retry_after=wait,
-        **fields,
-    )
+    error = RateLimitError(_clipped(words) or f"the {limit.get('rateLimitType', 'rate')} limit is reached", **fields)
+    limited_until(error, reset or reset_time(words, now), now)
+    return error
 
 
 def retry_error(event: Mapping[str, Any], now: datetime) -> LLMError:
@@ -219,5 +215,4 @@ def plain_error(words: str, exit: Exit, now: datetime) -> LLMError:
 
 
 def _clipped(words: str) -> str:
-    words = " ".join(words.split())
-    return words if len(words) <= MESSAGE_LIMIT else words[:MESSAGE_LIMIT] + "…"
+    return clipped(" ".join(words.split()))

@@ -12,7 +12,7 @@ from ...events import Finish, LLMError, Session, StreamError, StreamEvent, Strea
 from .._json import to_json
 from ..agents._exit import Exit
 from ..agents._turn import mark
-from ._control import parsed
+from ..agents._words import parse_line
 from ._decode import StreamDecoder
 from ._errors import plain_error
 
@@ -49,7 +49,7 @@ class OutputDecoder:
         if self._form == "json":
             inner = StreamDecoder(self.session, model=self._model, warnings=self._warnings, clock=self._clock)
             lines = self._lines
-            whole = parsed(b"\n".join([*lines, exit.tail]))
+            whole = parse_line(b"\n".join([*lines, exit.tail]))
             if isinstance(whole, list):  # who is verbose lists all that a stream would have said
                 lines, exit = [to_json(line).encode() for line in whole], replace(exit, tail=b"")
             events = [*inner.decode_lines(lines), *inner.close(exit)]

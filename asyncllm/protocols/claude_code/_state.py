@@ -87,5 +87,5 @@ def until(state: bytes, turn: str) -> bytes | None:
 def _read(raw: bytes) -> _Line | None:
     try:
         return _decode(raw) if raw else None
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None

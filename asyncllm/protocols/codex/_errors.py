@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -32,11 +32,11 @@ from ...events import (
     ServerError,
     UnknownError,
 )
-from ...events._errors import MESSAGE_LIMIT
 from .._classify import classify
 from .._numbers import whole_number
 from ..agents._exit import Exit
-from ..agents._reset_time import from_epoch, reset_time
+from ..agents._reset_time import from_epoch, limited_until, reset_time
+from ..agents._words import clipped
 
 _KINDS: dict[str, type[LLMError]] = {
     "contextWindowExceeded": ContextLengthExceededError,
@@ -168,7 +168,7 @@ def from_words(
         error = classify({"error": {"message": said}}, text=words, now=now.timestamp())
         return error
     error = classify({"error": {"message": words}}, text=words, now=now.timestamp())
-    return UnknownError(_clipped(words) or "Codex failed without a message") if type(error) is ServerError else error
+    return UnknownError(clipped(words) or "Codex failed without a message") if type(error) is ServerError else error
 
 
 def exit_error(exit: Exit, now: datetime, *, said: bool) -> LLMError:
@@ -179,7 +179,7 @@ def exit_error(exit: Exit, now: datetime, *, said: bool) -> LLMError:
     if words:
         error = from_words(words, now)
         if exit.code == 2 and not isinstance(error, InvalidRequestError):  # what its command line parser ends with
-            error = InvalidRequestError(_clipped(words))
+            error = InvalidRequestError(clipped(words))
         error.body = exit.stderr[-1000:]
         return error
     if exit.tail.strip():
@@ -215,23 +215,18 @@ def _made(
     text: str,
 ) -> LLMError:
     if kind is MaxOutputTokensError:
-        return MaxOutputTokensError(_clipped(words), status=status, partial_text=text)
+        return MaxOutputTokensError(clipped(words), status=status, partial_text=text)
     if kind is ContentBlockedError:
         return ContentBlockedError(
-            _clipped(words), status=status, block_reason=words.rpartition("reason: ")[2][:100] or None
+            clipped(words), status=status, block_reason=words.rpartition("reason: ")[2][:100] or None
         )
-    return _timed(kind(_clipped(words), status=status), words, now, limits)
+    return _timed(kind(clipped(words), status=status), words, now, limits)
 
 
 def _timed(error: LLMError, words: str, now: datetime, limits: Mapping[str, Any] | None) -> LLMError:
     """A rate limit knows when it is over: the window that is used up says so to the second, the message to the minute."""
     if isinstance(error, RateLimitError) and error.reset_time is None:
-        at = _exhausted(limits or {}) or reset_time(words, now)
-        if at is not None:
-            error.reset_time = at.astimezone(UTC)
-            error.retry_after = (
-                error.retry_after if error.retry_after is not None else max(0.0, (at - now).total_seconds())
-            )
+        limited_until(error, _exhausted(limits or {}) or reset_time(words, now), now)
     return error
 
 
@@ -251,7 +246,3 @@ def _exhausted(limits: Mapping[str, Any]) -> datetime | None:
             if at is not None:
                 ends.append(at)
     return max(ends, default=None)
-
-
-def _clipped(words: str) -> str:
-    return words if len(words) <= MESSAGE_LIMIT else words[:MESSAGE_LIMIT] + "…"

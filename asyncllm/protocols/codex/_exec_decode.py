@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from ...events import LLMError, RawEvent, Session, StreamEvent, ToolCall, UnknownError
-from .._json import parse_json
 from ..agents._exit import Exit
+from ..agents._words import parse_line
 from ._errors import RECONNECTING, exit_error, from_words, not_json
 from ._exec_old import OldLines
 from ._items import call_of, image_of, kind_of, result_of
@@ -66,10 +65,7 @@ class ExecDecoder:
                 break
             if not line.strip():
                 continue
-            try:
-                event = msgspec.json.decode(line)
-            except (msgspec.DecodeError, RecursionError):
-                event = _lenient(line)
+            event = parse_line(line)
             if isinstance(event, dict):
                 self._sense = True
                 self._event(event)
@@ -173,10 +169,3 @@ class ExecDecoder:
             return
         error = from_words(again[2] or words, self._clock())
         self._steps.retrying(error, int(again[1]) if again[1] else None)
-
-
-def _lenient(line: bytes) -> object:
-    try:
-        return parse_json(line.decode("utf-8", "replace"))
-    except ValueError:
-        return None

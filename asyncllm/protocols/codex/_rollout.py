@@ -14,6 +14,7 @@ import msgspec
 
 from .._json import to_json
 from .._request import Tool
+from ..agents._words import parse_line
 from ._requests import dynamic_tool
 from ._usage import counts_of
 
@@ -109,8 +110,5 @@ def _through(lines: list[bytes], turn: str) -> list[bytes]:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    try:
-        value = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        return {}
+    value = parse_line(line)
     return value if isinstance(value, dict) else {}

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from ...events import InvalidRequestError, LLMError, NotFoundError, UnknownError
-from .._json import parse_json, to_json
+from .._json import to_json
+from ..agents._words import parse_line
 
 METHOD_NOT_FOUND = -32601
 INVALID = (-32600, -32602)
@@ -47,13 +47,7 @@ Incoming = Note | Ask | Response
 
 def read_line(line: bytes) -> Incoming | None:
     """What a line says; None for one that is no message."""
-    try:
-        message = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        try:
-            message = parse_json(line.decode("utf-8", "replace"))
-        except ValueError:
-            return None
+    message = parse_line(line)
     if not isinstance(message, dict):
         return None
     method, id = message.get("method"), message.get("id")

@@ -27,8 +27,8 @@ from ...events import (
     ToolResult,
     Usage,
 )
-from ...events._errors import MESSAGE_LIMIT
 from ..agents._turn import mark
+from ..agents._words import clipped
 
 Output = Literal["text", "reasoning", "call"]
 
@@ -72,13 +72,9 @@ class Steps:
         """What the step under way has said."""
         return "".join(self._text)
 
-    @property
-    def begun(self) -> bool:
-        return self._begun
-
     def warn(self, text: str) -> None:
         """Said at the beginning of the next step. What was said already is not said again."""
-        text = text if len(text) <= MESSAGE_LIMIT else text[:MESSAGE_LIMIT] + "…"
+        text = clipped(text)
         if text and text not in self._told:
             self._told.add(text)
             self._warnings.append(text)

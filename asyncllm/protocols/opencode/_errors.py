@@ -31,7 +31,8 @@ from ...events import (
 from .._classify import classify
 from .._numbers import whole_number
 from ..agents._exit import Exit
-from ..agents._reset_time import reset_time
+from ..agents._reset_time import limited_until, reset_time
+from ..agents._words import clipped
 
 NAME = "opencode"
 
@@ -58,10 +59,7 @@ def _timed(error: LLMError, now: float) -> LLMError:
     """A limit whose end is told in words alone."""
     if isinstance(error, RateLimitError) and error.reset_time is None:
         moment = datetime.fromtimestamp(now, UTC)
-        if (end := reset_time(error.message, moment)) is not None:
-            error.reset_time = end
-            if error.retry_after is None:
-                error.retry_after = max(0.0, (end - moment).total_seconds())
+        limited_until(error, reset_time(error.message, moment), moment)
     return error
 
 
@@ -180,5 +178,4 @@ def _parsed(text: str) -> Any:
 
 
 def _clipped(words: str) -> str:
-    words = redact(words)
-    return words if len(words) <= 300 else words[:300] + "…"
+    return clipped(redact(words))

@@ -7,16 +7,14 @@ from typing import Any
 from ...events import Audio, File, Image, InvalidRequestError, Session, Text
 from .._history import schema_prompt
 from .._request import Request
-from ..agents._turn import Turn
+from ..agents._turn import Turn, check_choice
 from ._config import model_of
+from ._errors import NAME
 
 
 def check(request: Request) -> tuple[str, ...]:
     """Raises :class:`InvalidRequestError` for what opencode cannot do; gives warnings of what is left out, harmlessly."""
-    if request.tool_choice not in (None, "auto", "none"):
-        raise InvalidRequestError(
-            f"opencode: a model cannot be made to call tools (tool_choice={request.tool_choice!r})"
-        )
+    check_choice(request, NAME)
     for name in ("extra_headers", "extra_body"):
         if getattr(request, name):
             raise InvalidRequestError(f"opencode knows no {name} of a single call: put them into its config=")
