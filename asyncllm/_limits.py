@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
-from .backends import Interrupt
+from .backends import Interrupt, Interrupted
 from .protocols import Timeout
 
 CLOCK_SLACK = 0.001
@@ -18,7 +18,7 @@ class Limits(Interrupt[Literal["closed", "total", "silence"]]):
     """What a stream's waits are guarded with. One timer for both limits: it looks at the clock, and is set again if it was
     too early. It knows nothing of the stream, which may be dropped while the timer runs."""
 
-    __slots__ = ("_began", "_silence", "_timer", "_total", "answering", "asked", "loop")
+    __slots__ = ("_began", "_silence", "_timer", "_total", "answering", "asked", "loop", "waiter")
 
     def __init__(self, timeout: Timeout) -> None:
         super().__init__()
@@ -29,6 +29,23 @@ class Limits(Interrupt[Literal["closed", "total", "silence"]]):
         """Whether any content has come: silence counts from then on."""
         self.asked = 0.0
         """When the wait under way began, by the loop's clock."""
+
+        self.waiter: asyncio.Future[bytes] | None = None
+        """What is waited for while a model speaks. Failing it breaks the wait off, with no more bookkeeping than that."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits."""
+        return self.waiter is not None or self.task is not None
+
+    def interrupt(self, why: Literal["closed", "total", "silence"]) -> None:
+        waiter = self.waiter
+        if waiter is None:
+            super().interrupt(why)
+        elif self.why is None:
+            self.why = why
+            if not waiter.done():
+                waiter.set_exception(Interrupted())
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """The call begins."""
@@ -56,11 +73,11 @@ class Limits(Interrupt[Literal["closed", "total", "silence"]]):
         if total is not None:
             total += self._began - now
             if total <= CLOCK_SLACK:
-                if self.task is not None:
+                if self.waiting:
                     self.interrupt("total")
                     return
                 total = LATE_CHECK
-        if silence is not None and self.task is not None and self.answering:
+        if silence is not None and self.answering and self.waiting:
             silence += self.asked - now
             if silence <= CLOCK_SLACK:
                 self.interrupt("silence")

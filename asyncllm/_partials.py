@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from ._objects import ObjectScanner
-from .events import Finish, InvalidRequestError, StreamEvent, StreamStart, TextDelta
+from .events import Finish, InvalidRequestError, LLMError, StreamEvent, StreamStart, TextDelta
 
 if TYPE_CHECKING:
     from ._stream import Stream
@@ -96,10 +96,11 @@ def require_partials(asked: object) -> None:
 class PartialsView:
     """The objects so far of a stream that may already have been read in part."""
 
-    __slots__ = ("_begun", "_object", "_over", "_stream")
+    __slots__ = ("_batches", "_begun", "_object", "_over", "_stream")
 
     def __init__(self, stream: Stream[Any]) -> None:
         self._stream = stream
+        self._batches = stream.batches()
         self._object = GrowingObject()
         self._begun = self._over = False
 
@@ -120,8 +121,7 @@ class PartialsView:
                 if stream.error is not None:
                     raise stream.error
                 raise StopAsyncIteration
-            batch = await stream._read()
-            if batch is None:
+            try:
+                self._object.extend(await anext(self._batches))
+            except (StopAsyncIteration, LLMError):
                 self._over = True
-            else:
-                self._object.extend(batch)

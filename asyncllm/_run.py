@@ -12,7 +12,7 @@ from ._output import OutputSpec
 from ._repair import unanswered
 from ._run_options import RunOptions
 from ._stream import Output, Stream
-from .backends import Backend, EventSource, settled, tell_failure
+from .backends import Backend, EventSource, Flow, flow_of, settled, tell_failure
 from .events import (
     Finish,
     Fold,
@@ -133,6 +133,11 @@ class _Steps:
             await self.aclose()
             raise
 
+    @property
+    def flow(self) -> Flow | None:
+        """That of an answer, which has nothing for the loop to decide until it ends."""
+        return flow_of(self._step) if self._step is not None and self._next == self._answer else None
+
     # ---- what is done, in this order
 
     async def _begin(self) -> list[StreamEvent]:
@@ -164,7 +169,8 @@ class _Steps:
             self._next = self._decide
         elif not self._limits.answering and has_content(batch):
             assert self._step is not None
-            self._ask = settled(self._step).__anext__
+            self._step = settled(self._step)
+            self._ask = self._step.__anext__
         return batch
 
     async def _decide(self) -> list[StreamEvent]:

@@ -12,7 +12,7 @@ import msgspec
 from ._limits import Limits
 from ._output import OutputSpec
 from ._partials import PartialsView, require_partials
-from .backends import Backend, EventSource, settled, tell_failure
+from .backends import Backend, EventSource, Flow, flow_of, settled, tell_failure
 from .events import (
     Finish,
     Fold,
@@ -54,7 +54,8 @@ class Stream(Generic[Output]):
         self._request = request
         self._output = output
         self._source: EventSource | None = None
-        self._ask: Callable[[], Awaitable[list[StreamEvent]]]
+        self._next: Callable[[], Awaitable[list[StreamEvent]]]
+        self._flow: Flow | None = None
         self._pending: Iterator[StreamEvent] = iter(())
         self._fold = Fold()
         self._error: LLMError | None = None
@@ -80,7 +81,7 @@ class Stream(Generic[Output]):
             return self
         first: list[StreamEvent] = []
         while not has_content(first):
-            batch = await self._read()
+            batch = await self._ask()
             if batch is None:
                 break
             first += batch
@@ -97,7 +98,31 @@ class Stream(Generic[Output]):
     async def __anext__(self) -> StreamEvent:
         for event in self._pending:
             return event
-        while (batch := await self._read()) is not None:
+        batch: list[StreamEvent] | None = None
+        flow, guard = self._flow, self._guard
+        if flow is not None and guard.waiter is None:
+            # A model speaks: nearly every wake-up comes this way, and a frame more would be a hundredth of it.
+            now = guard.asked = guard.loop.time()
+            try:
+                waiter = guard.waiter = flow.wait(now)
+                data = await waiter
+            except Exception:  # noqa: BLE001  # `_ask` will find what it is
+                data = b""
+            except BaseException:
+                self._abort()
+                raise
+            finally:
+                guard.waiter = None
+            if data and guard.why is None and (batch := flow.take(data)):
+                event = batch[-1]
+                if event.__class__ is not TextDelta:
+                    self._look_at(event)
+                self._fold.extend(batch)
+                if len(batch) == 1:
+                    return event
+        if not batch:
+            batch = await self._ask()
+        if batch is not None:
             self._pending = iter(batch)
             for event in self._pending:
                 return event
@@ -105,23 +130,23 @@ class Stream(Generic[Output]):
             raise self._error
         raise StopAsyncIteration
 
-    async def _read(self) -> list[StreamEvent] | None:
-        """The next batch without its StreamError, which becomes `_error`; None at the end."""
-        if self._finished or self._closed:
-            return None
+    async def _ask(self) -> list[StreamEvent] | None:
+        """The next batch from the source, without its StreamError, which becomes `_error`; None at the end."""
         guard = self._guard
-        if guard.task is not None:
+        if self._finished or (self._closed and guard.why is None):
+            return None
+        if guard.waiting:
             raise RuntimeError("this stream is being read by another task; one task at a time can iterate a stream")
+        if guard.why is not None:
+            await self._interrupted()
+            return None
         if self._source is None:
             self._start()
-        task = guard.task = (
-            asyncio.current_task()
-        )  # as `guard.run`, without its frames: every wake-up comes through here
-        assert task is not None
-        guard.cancelling = task.cancelling()
-        guard.asked = guard.loop.time()
+        if self._flow is None:
+            guard.asked = guard.loop.time()
+        guard.begin()
         try:
-            batch = await self._ask()
+            batch = await self._next()
         except asyncio.CancelledError:
             if not guard.broke():
                 self._abort()
@@ -135,21 +160,25 @@ class Stream(Generic[Output]):
             self._abort()
             raise
         finally:
-            if guard.hit:
-                guard.end()
-            guard.task = None
+            guard.end()
+        source = self._source
+        assert source is not None
         if not guard.answering and has_content(batch):
             guard.answering = True
-            assert self._source is not None
-            self._ask = settled(self._source).__anext__
-        last = batch[-1]
-        if last.__class__ is not TextDelta:  # nearly all are, and isinstance costs as much as a frame, for a Struct
-            if isinstance(last, self._LAST):
-                return await self._ended(batch)
-            if isinstance(last, ToolCall) and last.executed:
-                guard.answering = False  # until its tool has done its work, the model has nothing to say
+            source = self._source = settled(source)
+            self._next = source.__anext__
+        if isinstance(batch[-1], self._LAST):
+            return await self._ended(batch)
+        self._flow = flow_of(source) if guard.answering else None
+        self._look_at(batch[-1])
         self._fold.extend(batch)
         return batch
+
+    def _look_at(self, last: StreamEvent) -> None:
+        if isinstance(last, ToolCall) and last.executed:
+            # until its tool has done its work, the model has nothing to say
+            self._guard.answering = False
+            self._flow = None
 
     def _start(self) -> None:
         try:
@@ -158,7 +187,7 @@ class Stream(Generic[Output]):
             raise RuntimeError("a Stream needs asyncio: no event loop of it is running here (trio is none)") from None
         self._guard.start(loop)
         self._source = self._open()
-        self._ask = self._source.__anext__
+        self._next = self._source.__anext__
 
     def _open(self) -> EventSource:
         return self._backend.stream(self._request)
@@ -224,11 +253,8 @@ class Stream(Generic[Output]):
     async def reply(self) -> Reply[Output]:
         """Read to the end, and the whole of it. Raises what iterating raises; after an early close, IncompleteStreamError."""
         await self._begin()
-        self._pending = iter(())
-        while await self._read() is not None:
+        async for _ in self.batches():
             pass
-        if self._error is not None:
-            raise self._error
         if not self._finished or self._guard.why == "closed":
             raise IncompleteStreamError("the stream was closed before its end", partial=self.partial, retryable=False)
         reply = self.partial
@@ -259,7 +285,7 @@ class Stream(Generic[Output]):
             return
         self._closed = True
         self._pending = iter(())
-        if self._guard.task is not None:
+        if self._guard.waiting:
             self._guard.interrupt("closed")  # the reader lets go
         elif not self._finished:
             await self._release()
@@ -275,7 +301,7 @@ class Stream(Generic[Output]):
         if self._closed:
             return
         self._pending = iter(())
-        if self._guard.task is not None:
+        if self._guard.waiting:
             self._closed = True
             self._guard.interrupt("closed")
         elif not self._finished:
@@ -319,15 +345,10 @@ class _TextView:
             return piece
         stream = self._stream
         while True:
-            self._pieces = iter([event.text for event in stream._pending if isinstance(event, TextDelta)])
+            batch = list(stream._pending) or [await stream.__anext__(), *stream._pending]
+            self._pieces = iter([event.text for event in batch if isinstance(event, TextDelta)])
             for piece in self._pieces:
                 return piece
-            batch = await stream._read()
-            if batch is None:
-                if stream._error is not None:
-                    raise stream._error
-                raise StopAsyncIteration
-            stream._pending = iter(batch)
 
 
 class _EventView:
@@ -361,12 +382,4 @@ class _BatchView:
 
     async def __anext__(self) -> list[StreamEvent]:
         stream = self._stream
-        batch = list(stream._pending)
-        while not batch:
-            read = await stream._read()
-            if read is None:
-                if stream._error is not None:
-                    raise stream._error
-                raise StopAsyncIteration
-            batch = read
-        return batch
+        return list(stream._pending) or [await stream.__anext__(), *stream._pending]

@@ -162,7 +162,7 @@ async def test_500_streams_with_random_cancels() -> None:
             await connection.send(STREAM_HEAD, *[chunk(b"x" * 100) for _ in range(10)], STREAM_END)
 
     rng = random.Random(7)
-    transport = FastTransport()
+    transport = FastTransport(limits=httpx2.Limits(max_keepalive_connections=100))
     async with raw_server(script) as server, httpx2.AsyncClient(transport=transport, timeout=None) as client:
 
         async def one() -> int:

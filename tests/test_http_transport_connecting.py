@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
+import sys
 
 import httpx2
 import pytest
@@ -78,6 +80,36 @@ async def test_too_many_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse)
     with pytest.raises(httpx2.ConnectError, match="ulimit -n"):
         await FastTransport().handle_async_request(httpx2.Request("GET", "http://127.0.0.1:9"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit")
+async def test_idle_connections_make_room_when_no_descriptor_is_left() -> None:
+    """A thousand streams that have ended must not keep another from beginning."""
+    import resource
+
+    answer = answering(response(b"ok"))
+    async with raw_server(answer) as one, raw_server(answer) as other, FastTransport() as transport:
+
+        async def get(url: str) -> int:
+            got = await transport.handle_async_request(httpx2.Request("GET", url))
+            await got.aread()
+            return got.status_code
+
+        await asyncio.gather(*[get(one.url) for _ in range(5)])
+        assert transport.counts == PoolCounts(0, 5, 0)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken: list[int] = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                while True:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            assert await get(other.url) == 200
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in taken:
+                os.close(descriptor)
+        assert transport.counts == PoolCounts(0, 1, 0)
 
 
 async def test_peer_hangs_up_while_the_pool_takes_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,6 +197,20 @@ async def test_keepalive_expiry() -> None:
         await until(lambda: transport.counts == PoolCounts(0, 0, 0))
 
 
+async def test_many_idle_connections_expire_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that goes on meanwhile has its turns between."""
+    monkeypatch.setattr("asyncllm.transports._pool.CLOSED_AT_ONCE", 2)
+    limits = httpx2.Limits(max_keepalive_connections=None, keepalive_expiry=0.05)
+    seen: set[int] = set()
+    async with raw_server(OK) as server, FastTransport(limits=limits) as transport:
+        await asyncio.gather(*[get(transport, server.url) for _ in range(5)])
+        while transport.counts.idle:
+            seen.add(transport.counts.idle)
+            await asyncio.sleep(0)
+        assert seen == {5, 3, 1}
+        assert transport.counts == PoolCounts(0, 0, 0)
+
+
 async def test_expired_connection_is_not_used_by_a_busy_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that was blocked for longer than the expiry does not hand out what its timer had no time to close."""
     async with raw_server(OK) as server, FastTransport(limits=httpx2.Limits(keepalive_expiry=30)) as transport:

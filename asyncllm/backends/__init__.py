@@ -1,6 +1,6 @@
 """Transport, codec and credentials joined: what can be streamed from. A vendor is a row in ``_vendors.py``."""
 
-from ._backend import Backend, EventSource, settled, tell_failure
+from ._backend import Backend, EventSource, Flow, flow_of, settled, tell_failure
 from ._credentials import Credentials, TokenProvider
 from ._http import HTTPBackend
 from ._interrupt import Interrupt, Interrupted
@@ -16,6 +16,7 @@ __all__ = [
     "Credentials",
     "EventSource",
     "Failover",
+    "Flow",
     "HTTPBackend",
     "Interrupt",
     "Interrupted",
@@ -26,6 +27,7 @@ __all__ = [
     "Timed",
     "TokenProvider",
     "Vendor",
+    "flow_of",
     "make_backend",
     "providers",
     "settled",

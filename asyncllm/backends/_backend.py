@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol, Self
 
 from ..events import LLMError, StreamEvent
@@ -28,12 +29,32 @@ class EventSource(Protocol):
         ...
 
 
+class Flow(Protocol):
+    """What a call is while a model speaks: bytes that come, and what they say. For the one who waits for each of them, and
+    cannot afford a coroutine between; everything else is the source's own, whose turn it is whenever there is nothing here."""
+
+    def wait(self, now: float) -> asyncio.Future[bytes]:
+        """Some bytes, or none. `now` is the loop's time. May raise anything, but only at once: then the source knows why.
+        Who is cancelled must abort the source; who fails the future himself, close it."""
+        ...
+
+    def take(self, data: bytes) -> list[StreamEvent]:
+        """The events in these bytes, none of which ends anything. Where there are none, the source is to be asked."""
+        ...
+
+
 def settled(source: EventSource) -> EventSource:
-    """What is left to be asked for batches once wrappers have nothing more to do: those that have stepped aside name, as
-    `through`, whom they would only pass on. Closing is still theirs."""
+    """What is left of a source once wrappers have nothing more to do, closing included: those that have stepped aside name,
+    as `through`, whom they would only pass on."""
     while (inner := getattr(source, "through", None)) is not None:
         source = inner
     return source
+
+
+def flow_of(source: EventSource) -> Flow | None:
+    """The source as a flow, if that is all that it is now. To be asked again whenever the source gave a batch itself."""
+    flow: Flow | None = getattr(source, "flow", None)
+    return flow
 
 
 async def tell_failure(source: EventSource | None, error: LLMError) -> None:

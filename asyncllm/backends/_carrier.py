@@ -34,7 +34,7 @@ class Answer:
     where the body breaks. Whoever is cancelled in it must `abort`. `headers` are case-insensitive.
     """
 
-    __slots__ = ("_head", "_headers", "_response", "_stream", "read", "status")
+    __slots__ = ("_head", "_headers", "_response", "_stream", "direct", "read", "status")
 
     def __init__(self, answer: ResponseStream | httpx2.Response) -> None:
         stream = answer if isinstance(answer, ResponseStream) else answer.extensions.get("asyncllm_stream")
@@ -42,9 +42,10 @@ class Answer:
         self._response: httpx2.Response | None = None
         self._headers: Mapping[str, str] | None = None
         self.read: Callable[[], Awaitable[bytes]]
-        if stream is not None and not stream.head.has_header(
-            b"content-encoding"
-        ):  # our transport, with nothing in between
+        self.direct: ResponseStream | None = None
+        """What is read, where nothing is between us and our transport."""
+        if stream is not None and not stream.head.has_header(b"content-encoding"):
+            self.direct = stream
             self._head = stream.head
             self.status = self._head.status
             self.read = stream.read
@@ -64,7 +65,8 @@ class Answer:
         """All that matters was read. The tail may still come: the connection is kept for reuse if it does."""
         if self._stream is not None:
             self._stream.finish()
-        await self.aclose()
+        if self._response is not None:
+            await self._response.aclose()
 
     async def aclose(self) -> None:
         if self._response is not None:

@@ -18,7 +18,8 @@ from msgspec import Struct
 from ..events import Finish, Image, LLMError, Retrying, StreamError, StreamEvent, redact
 from ..events._fold import CHARACTERS_PER_TOKEN
 from ..protocols import Request
-from ._backend import Backend, EventSource
+from ._backend import Backend, EventSource, Flow, flow_of, settled
+from ._private_files import private_folder
 
 logger = logging.getLogger("asyncllm.dump")
 
@@ -89,6 +90,11 @@ class _DumpingSource:
             self._over = True
         return batch
 
+    @property
+    def flow(self) -> Flow | None:
+        """Nothing in it is a failure."""
+        return flow_of(settled(self._inner))
+
     async def failed(self, error: LLMError) -> None:
         """The call was given up by its caller (see ``tell_failure``), who may have closed it by now."""
         if not self._over:
@@ -125,7 +131,7 @@ class _DumpingSource:
 def write_failure(folder: Path, provider: str, request: Request, error: LLMError, attempt: int, now: datetime) -> Path:
     """Write one file, private (0600) and new, into the directory (made with 0700), and delete the oldest ones. Blocks."""
     data = _encoded(_described(provider, request, error, attempt, now))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(folder)
     stamp = now.strftime("%Y%m%dT%H%M%S.%fZ")
     path = folder / f"failed-{stamp}-{os.getpid()}-{next(_numbers)}.json"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL

@@ -10,6 +10,7 @@ import httpx2
 from ..events import IncompleteStreamError, LLMError, StreamError, StreamEvent
 from ..protocols import Decoder, Encoded, Request, classify_response, request_id
 from ..transports import SniffingFramer
+from ._backend import Flow
 from ._carrier import Answer, transport_failure
 from ._http import HTTPBackend
 
@@ -25,7 +26,19 @@ makes the tries start anew."""
 
 
 class HTTPSource:
-    __slots__ = ("_answer", "_backend", "_closed", "_decoder", "_ended_at", "_framer", "_request", "_resumed")
+    __slots__ = (
+        "_answer",
+        "_backend",
+        "_closed",
+        "_decoder",
+        "_ended_at",
+        "_failure",
+        "_framer",
+        "_left",
+        "_request",
+        "_resumed",
+        "wait",
+    )
 
     def __init__(self, backend: HTTPBackend, request: Request) -> None:
         self._backend = backend
@@ -33,6 +46,8 @@ class HTTPSource:
         self._answer: Answer | None = None
         self._decoder: Decoder | None = None
         self._framer = SniffingFramer()
+        self._left: list[StreamEvent] | None = None  # events that `take` left to `__anext__`, ...
+        self._failure: Exception | None = None  # ... and what it failed with
         self._ended_at: float | None = None  # loop time at which the model said that it was done
         self._closed = False
         self._resumed = 0  # tries since the last event
@@ -49,37 +64,69 @@ class HTTPSource:
             except LLMError as error:
                 self._closed = True
                 return [StreamError(error)]
-        answer, decoder, framer = self._answer, self._decoder, self._framer
-        assert answer is not None
+        decoder = self._decoder
         assert decoder is not None
         while True:
             try:
-                data = await (self._tail() if decoder.ending else answer.read())
-                found: list[Any] = framer.read(data)
-                is_lines = found and found[0].__class__ is bytes
-                events = decoder.decode_lines(found) if is_lines else decoder.decode(found)
+                events = await self._read(decoder)
             except StopAsyncIteration:
-                if (again := await self._resume()) is None:
-                    return await self._end(self._close_decoder())
-                answer, framer = again
-                continue
+                if await self._resume():
+                    continue
+                return await self._end(self._close_decoder())
             except TimeoutError:  # the grace is over
                 await self._drop()
                 return decoder.close()
             except (httpx2.TransportError, httpx2.DecodingError) as error:
-                if (again := await self._resume()) is None:
-                    await self._drop()
-                    return decoder.fail(self._broken(error))
-                answer, framer = again
-                continue
+                if await self._resume():
+                    continue
+                await self._drop()
+                return decoder.fail(self._broken(error))
             except LLMError as error:
                 await self._drop()
                 return decoder.fail(error)
             if decoder.done:
                 return await self._end(events)
             if events:
-                self._resumed = 0
                 return events
+
+    async def _read(self, decoder: Decoder) -> list[StreamEvent]:
+        """What some bytes say, or what was left to be said."""
+        assert self._answer is not None
+        if self._left is None and self._failure is None:
+            data = await (self._tail() if decoder.ending else self._answer.read())
+            if events := self.take(data):
+                return events
+        if self._failure is not None:
+            raise self._failure
+        left, self._left = self._left, None
+        return left or []
+
+    # ---- as a Flow
+
+    @property
+    def flow(self) -> Flow | None:
+        """Where nothing is between us and the transport, until the model says that it is done."""
+        answer, decoder = self._answer, self._decoder
+        if self._closed or answer is None or answer.direct is None or decoder is None or decoder.ending:
+            return None
+        self.wait = answer.direct.read
+        return self
+
+    def take(self, data: bytes) -> list[StreamEvent]:
+        decoder = self._decoder
+        assert decoder is not None
+        try:
+            found: list[Any] = self._framer.read(data)
+            is_lines = found and found[0].__class__ is bytes
+            events = decoder.decode_lines(found) if is_lines else decoder.decode(found)
+        except Exception as failure:  # noqa: BLE001  # raised by `__anext__`
+            self._failure = failure
+            return []
+        if decoder.ending or decoder.done:
+            self._left = events
+            return []
+        self._resumed = 0
+        return events
 
     async def _begin(self) -> None:
         """Send, and have the head of a good answer; said in another way where the server asks for that."""
@@ -111,8 +158,8 @@ class HTTPSource:
         content = await answer.error_body()
         raise classify_response(answer.status, answer.headers, content, provider=backend.name, model=request.model)
 
-    async def _resume(self) -> tuple[Answer, SniffingFramer] | None:
-        """A new answer that goes on where this one broke, and a framer for it; None where there is no going on."""
+    async def _resume(self) -> bool:
+        """Whether there is a new answer now, which goes on where the last one broke."""
         assert self._answer is not None
         assert self._decoder is not None
         while self._resumed < len(RESUMPTIONS) and (encoded := self._decoder.resume()) is not None:
@@ -126,8 +173,8 @@ class HTTPSource:
                     break
             else:
                 self._framer = SniffingFramer()
-                return self._answer, self._framer
-        return None
+                return True
+        return False
 
     def _close_decoder(self) -> list[StreamEvent]:
         assert self._decoder is not None
@@ -169,9 +216,10 @@ class HTTPSource:
         return IncompleteStreamError(f"the connection broke in the middle of the answer: {text}")
 
     async def aclose(self) -> None:
-        self._closed = True
-        if self._answer is not None:
-            await self._answer.aclose()
+        if not self._closed:
+            self._closed = True
+            if self._answer is not None:
+                await self._answer.aclose()
 
     def abort(self) -> None:
         self._closed = True

@@ -146,7 +146,7 @@ class Fold:
             self._run.clear()
 
     def add(self, event: StreamEvent) -> None:
-        match event:
+        match event:  # the frequent ones first: for a Struct each case that does not match costs as much as a call
             case TextDelta():
                 self.extend((event,))
             case ReasoningDelta(text=text, state=state):
@@ -157,6 +157,14 @@ class Fold:
                     self._keep(state)
             case ToolCallDelta():
                 self._half.setdefault(event.id, []).append(event)
+            case Usage():
+                self._usage = event
+            case Finish():
+                self._finish = event
+            case StreamStart():
+                self._end_step()
+                self._start, self._finish = event, None
+                self._steps += 1
             case ToolCall():
                 self._half.pop(event.id, None)
                 self._end_part(TextDelta)
@@ -181,16 +189,8 @@ class Fold:
             case RefusalDelta(text=text):
                 self._refusal = self._refusal or []
                 self._refusal.append(text)
-            case Usage():
-                self._usage = event
             case Session():
                 self._session = event
-            case Finish():
-                self._finish = event
-            case StreamStart():
-                self._end_step()
-                self._start, self._finish = event, None
-                self._steps += 1
             case Stopped(reason=reason):
                 self._stopped = reason
             case Retrying(error=InvalidOutputError()):  # the turn is taken back

@@ -151,6 +151,8 @@ class ToolCallAssembler:
 
     def finish(self, *, truncated: bool = False) -> list[ToolCall]:
         """The calls, in the order in which they began. `truncated`: the output limit may have cut the last one."""
+        if not self._calls:
+            return []
         calls, last = self._calls, len(self._calls) - 1
         self._calls, self._by_index, self._by_id, self._by_position = [], {}, {}, {}
         return [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 
 from msgspec import Struct
 
@@ -44,9 +44,14 @@ class Usage(Struct, frozen=True, kw_only=True, tag="usage"):
         )
 
 
-_INPUT = ("prompt_tokens", "input_tokens", "prompt_eval_count", "inputTokens", "promptTokenCount")
-_OUTPUT = ("completion_tokens", "output_tokens", "eval_count", "outputTokens", "candidatesTokenCount")
-_CACHE_READ = (
+def _names(*names: str) -> KeysView[str]:
+    """In the order in which they are believed, and quick to be told from all others."""
+    return dict.fromkeys(names).keys()
+
+
+_INPUT = _names("prompt_tokens", "input_tokens", "prompt_eval_count", "inputTokens", "promptTokenCount")
+_OUTPUT = _names("completion_tokens", "output_tokens", "eval_count", "outputTokens", "candidatesTokenCount")
+_CACHE_READ = _names(
     "cached_tokens",
     "cache_read_input_tokens",
     "prompt_cache_hit_tokens",
@@ -54,13 +59,13 @@ _CACHE_READ = (
     "cacheReadInputTokens",
     "cachedContentTokenCount",
 )
-_CACHE_WRITE = (
+_CACHE_WRITE = _names(
     "cache_write_tokens",
     "cache_creation_input_tokens",
     "cache_creation_tokens",
     "cacheWriteInputTokens",
 )
-_REASONING = ("reasoning_tokens", "thinking_tokens", "thoughtsTokenCount")
+_REASONING = _names("reasoning_tokens", "thinking_tokens", "thoughtsTokenCount")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details", "completion_tokens_details", "output_tokens_details")
 
 
@@ -76,9 +81,9 @@ def number(value: object) -> int | None:
         return None
 
 
-def _first(names: tuple[str, ...], *places: Mapping[str, object]) -> int | None:
+def _first(names: KeysView[str], *places: Mapping[str, object]) -> int | None:
     for place in places:
-        for name in names:
+        for name in () if names.isdisjoint(place) else names:
             if name in place and (found := number(place[name])) is not None:
                 return found
     return None
@@ -94,7 +99,7 @@ def usage_from(
     given, made, total = _first(_INPUT, raw), _first(_OUTPUT, raw), number(raw.get("total_tokens"))
     if given is None and made is None and total is None:
         return None
-    details = [place for name in _DETAILS if isinstance(place := raw.get(name), Mapping)]
+    details = [place for name in _DETAILS if name in raw and isinstance(place := raw[name], Mapping)]
     read = _first(_CACHE_READ, raw, *details) or 0
     write = _first(_CACHE_WRITE, raw, *details) or 0
     reasoning = _first(_REASONING, *details, raw) or 0

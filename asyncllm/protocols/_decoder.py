@@ -26,6 +26,9 @@ from ._codec import Encoded, FrameLike
 from ._finish import finish_reason
 from ._json import parse_json
 
+DONE = "[DONE]"
+"""After the last frame, on some wires."""
+
 
 class MessageFrame(Struct, frozen=True, gc=False):
     """A frame of which nothing is known but its data."""
@@ -113,7 +116,7 @@ class WireDecoder(ABC):
         text = frame.data.strip()
         if not text or text[0] == ":":  # heartbeats, and comments in the wrong place (A8)
             return
-        if text == "[DONE]":
+        if text == DONE:
             self._terminator(events)
             return
         try:

@@ -43,8 +43,9 @@ __all__ = [
 
 logger = logging.getLogger("asyncllm.transports")
 
-DEFAULT_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0)
-"""Open streams are not limited: each holds its connection for as long as a model talks. Idle connections are."""
+DEFAULT_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0)
+"""Connections are not limited: an open stream needs one for as long as a model talks, and whoever had many streams will have
+them again. Idle ones close after half a minute, or when their descriptors are needed."""
 DEFAULT_TIMEOUT = httpx2.Timeout(600.0, connect=10.0)
 """A model may think for minutes without a byte; a connection that takes ten seconds will not come."""
 

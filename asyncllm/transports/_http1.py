@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol, cast
 
 import httpx2
 
-from ._http1_messages import IncomingResponse, OutgoingRequest
+from ._http1_messages import REFUSALS, IncomingResponse, OutgoingRequest
 
 RECEIVE_BYTES = 64 * 1024
 """What is read from a socket at once. Fresh memory for every read, as asyncio's plain protocols get it, costs more than the
@@ -151,19 +151,23 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             self.abort()  # nothing was asked: whatever this is, it must not become the next answer
             return
-        exchange.feed(data)
-        if exchange.complete or exchange.error is not None:
-            self._end_exchange(exchange)
-            return
-        waiter = exchange.waiter
-        if exchange.reading and waiter is not None and not waiter.done():
-            chunks = exchange.chunks
-            exchange.unread = 0
+        try:  # this far as `exchange.feed`, without its frame
+            exchange.parse(data)
+        except REFUSALS as exc:
+            exchange.refuse(exc)
+        waiter, chunks = exchange.waiter, exchange.chunks
+        if (
+            chunks
+            and exchange.reading
+            and not exchange.complete
+            and exchange.error is None
+            and waiter is not None
+            and not waiter.done()
+        ):
+            exchange.waiter = None  # read as it comes
             waiter.set_result(chunks.pop() if len(chunks) == 1 else exchange.take())
-            return
-        if exchange.unread > exchange.unread_limit:
-            self._overflow(exchange)
-        exchange.wake()
+        else:
+            self._hold(exchange, len(data))
 
     def eof_received(self) -> None:
         self.connection_lost(None)
@@ -223,14 +227,14 @@ class Connection(asyncio.Protocol):
         exchange.reading = True
         return exchange
 
-    def wait(self, exchange: Exchange) -> asyncio.Future[bytes]:
+    def wait(self, exchange: Exchange, now: float | None = None) -> asyncio.Future[bytes]:
         """Done when something may have changed: bytes, the head, the end, room for writing. Silence counts anew. Where the
         exchange is being read, the result is what has come of the body."""
         waiter = exchange.waiter
         if waiter is not None and not waiter.done():
             raise RuntimeError("another task is already waiting for this response")
         waiter = exchange.waiter = self._loop.create_future()
-        exchange.last_activity = self._loop.time()
+        exchange.last_activity = self._loop.time() if now is None else now
         return waiter
 
     def ready(self, exchange: Exchange) -> asyncio.Future[bytes]:
@@ -337,6 +341,16 @@ class Connection(asyncio.Protocol):
             self._owner.release(self)
         else:
             self.abort()
+
+    def _hold(self, exchange: Exchange, size: int) -> None:
+        """Bytes have come that nobody waits for, or that were not of the body alone."""
+        exchange.held(size)
+        if exchange.ended:
+            self._end_exchange(exchange)
+            return
+        if exchange.unread > exchange.unread_limit:
+            self._overflow(exchange)
+        exchange.wake()
 
     def _check_read_timeout(self, exchange: Exchange, timeout: float) -> None:
         """The one timer of a response. Silence counts while somebody waits, from the last byte or the wait's start."""

@@ -8,7 +8,7 @@ headers, trailers, chunk framing, interim (1xx) responses. The size of the body 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from typing import NamedTuple
 
 import httptools
@@ -58,6 +58,9 @@ class BodyFraming:
 
 
 _NO_FRAMING = BodyFraming(httpx2.Headers())
+
+REFUSALS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+"""What `IncomingResponse.parse` raises."""
 
 
 class OutgoingRequest(NamedTuple):
@@ -130,6 +133,7 @@ class IncomingResponse:
         "http_version",
         "keep_alive",
         "on_body",
+        "parse",
         "reason",
         "received",
         "status",
@@ -153,6 +157,8 @@ class IncomingResponse:
         self._header_lines: list[bytes] = []  # while they arrive: names and values in turn
         self._headers = b""  # then as one: they stay as long as the stream is open, and are seldom asked for
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self.parse: Callable[[bytes | memoryview], None] = self._parser.feed_data
+        """:meth:`feed` for those who cannot afford its frame: they do the rest of it, where there is a rest."""
 
     @property
     def ended(self) -> bool:
@@ -171,16 +177,22 @@ class IncomingResponse:
 
     def feed(self, data: bytes | memoryview) -> None:
         """Takes bytes as they come from the socket. Never raises: see `error`."""
-        if self._parser is None:
-            return
-        self.received = True
-        self.unread += len(data)
         try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            self.keep_alive = False
-            if not self.ended:
-                self.fail(httpx2.RemoteProtocolError(f"invalid HTTP response: {exc}"))
+            self.parse(data)
+        except REFUSALS as why:
+            self.refuse(why)
+        self.held(len(data))
+
+    def refuse(self, why: Exception) -> None:
+        """`parse` raised this."""
+        self.keep_alive = False
+        if not self.ended:
+            self.fail(httpx2.RemoteProtocolError(f"invalid HTTP response: {why}"))
+
+    def held(self, size: int) -> None:
+        """What was parsed waits for a reader, or was framing: bounded, both."""
+        self.received = True
+        self.unread += size
         if self._head_only and self.chunks:
             self.chunks.clear()
             self.keep_alive = False
@@ -210,6 +222,7 @@ class IncomingResponse:
     def release(self) -> None:
         """Drops the parser, which refers back to this object: no work for the cycle collector."""
         self._parser = None
+        self.parse = _ignore
 
     def _missing(self) -> str:
         """What a body that was cut short still lacked; empty when it ends with the connection."""
@@ -265,3 +278,7 @@ class IncomingResponse:
     def on_message_complete(self) -> None:
         if self.status:
             self.complete = True
+
+
+def _ignore(data: bytes | memoryview) -> None:
+    """Takes the place of a parser that is done."""

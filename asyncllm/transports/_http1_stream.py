@@ -23,10 +23,11 @@ class ResponseStream(httpx2.AsyncByteStream):
     dropped closes.
     """
 
-    __slots__ = ("_connection", "_exchange", "_request")
+    __slots__ = ("_connection", "_create_future", "_exchange", "_request")
 
     def __init__(self, connection: Connection, exchange: Exchange, request: httpx2.Request | None) -> None:
         self._connection = connection
+        self._create_future = connection._loop.create_future
         self._exchange = exchange
         self._request = request
 
@@ -47,10 +48,20 @@ class ResponseStream(httpx2.AsyncByteStream):
             raise
         return data
 
-    def read(self) -> asyncio.Future[bytes]:
+    def read(self, now: float | None = None) -> asyncio.Future[bytes]:
         """A step, for whoever cannot afford a coroutine for it. The bytes may be none: then ask again. What ends the body is
         raised at once, not by the future. A reader that is cancelled must :meth:`abort`."""
         exchange = self._exchange
+        if (
+            exchange.waiter is None
+            and now is not None
+            and not exchange.chunks
+            and not exchange.complete
+            and exchange.error is None
+        ):
+            exchange.last_activity = now
+            waiter = exchange.waiter = self._create_future()
+            return waiter
         if exchange.chunks:  # they came while nobody waited
             return self._connection.ready(exchange)
         if exchange.error is not None:
@@ -59,7 +70,7 @@ class ResponseStream(httpx2.AsyncByteStream):
             raise exchange.error
         if exchange.complete:
             raise StopAsyncIteration
-        return self._connection.wait(exchange)
+        return self._connection.wait(exchange, now)
 
     def finish(self) -> None:
         """For a reader that knows the body to be over, say by a `[DONE]`: the connection is kept.
@@ -72,6 +83,8 @@ class ResponseStream(httpx2.AsyncByteStream):
     def abort(self) -> None:
         """`aclose` for those who cannot await."""
         exchange = self._exchange
+        if exchange.complete and not exchange.chunks:
+            return
         if exchange.chunks and exchange.error is None:
             exchange.complete = False
         exchange.chunks.clear()

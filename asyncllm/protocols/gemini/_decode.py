@@ -28,7 +28,7 @@ from ...events import (
 )
 from ...events._toolcalls import CUT
 from .._codec import FrameLike
-from .._decoder import WireDecoder
+from .._decoder import DONE, WireDecoder
 from .._json import parse_json
 from .._numbers import whole_number
 from ._calls import CallReader, ExecutedReader
@@ -105,7 +105,7 @@ class GeminiDecoder(WireDecoder):
     def _frame(self, frame: FrameLike, events: list[StreamEvent], *, cut: bool = False) -> None:
         """Without `alt=sse` the answer is one array of chunks; so are errors."""
         text = frame.data.strip()
-        if text[:1] == "[" and text != "[DONE]":
+        if text[:1] == "[" and text != DONE:
             try:
                 items = parse_json(text)
             except ValueError:

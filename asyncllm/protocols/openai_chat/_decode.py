@@ -22,7 +22,7 @@ from ...events import (
     usage_from,
 )
 from .._codec import FrameLike
-from .._decoder import MessageFrame, WireDecoder, as_message
+from .._decoder import DONE, MessageFrame, WireDecoder, as_message
 from ._quirks import ChatQuirks
 from ._raw import unknown_parts
 from ._think import ThinkSplitter
@@ -31,10 +31,12 @@ from ._wire import (
     Choice,
     Chunk,
     Delta,
+    FirstChunk,
     ToolCallPiece,
-    decode_fast,
     decode_plain,
+    decode_usage,
     lenient_chunk,
+    only_delta,
     typed_chunk,
 )
 
@@ -82,24 +84,44 @@ class ChatDecoder(WireDecoder):
                     if text:
                         events.append(TextDelta(text))
                     continue
-            if self._started and not self._raw and (delta := _only_delta(line)) is not None:
-                self._delta(delta, events)
-                if delta.content:
-                    self._mixed = self._mixed or mixed
-                    self._speaking = self._plain and not self._mixed
-                continue
-            self._frame(MessageFrame(line) if isinstance(line, str) else as_message(line), events)
+            if not self._started or self._raw or not self._typed(line, mixed, events):
+                self._frame(MessageFrame(line) if isinstance(line, str) else as_message(line), events)
             if self.done:
                 break
         return events
 
+    def _typed(self, line: bytes | str, mixed: bool, events: list[StreamEvent]) -> bool:
+        """A chunk after the first, if it is as it should be."""
+        if len(line) == len(DONE):
+            return False
+        if self.ending:
+            try:
+                usage = decode_usage(line).usage
+            except UNREADABLE:
+                return False
+            self._count(_usage(usage), events)
+            return True
+        if (chunk := typed_chunk(line)) is None:
+            return False
+        if (delta := only_delta(chunk)) is None:
+            self._chunk(chunk, {}, line if isinstance(line, str) else line.decode(), events)
+            return True
+        self._delta(delta, events)
+        if delta.content:
+            self._mixed = self._mixed or mixed
+            self._speaking = self._plain and not self._mixed
+        return True
+
     # ---- one frame of any shape
 
     def _frame(self, frame: FrameLike, events: list[StreamEvent], *, cut: bool = False) -> None:
-        if frame.event == "message" and not self._raw and (chunk := typed_chunk(frame.data)) is not None:
-            self._chunk(chunk, {}, frame.data, events)
-        else:
+        chunk: Chunk | None = None
+        if frame.event == "message" and not self._raw and frame.data != DONE:
+            chunk = typed_chunk(frame.data, first=not self._started)
+        if chunk is None:
             super()._frame(frame, events, cut=cut)
+        else:
+            self._chunk(chunk, {}, frame.data, events)
 
     def _event(self, data: dict[str, Any], text: str, frame: FrameLike, events: list[StreamEvent]) -> None:
         chunk = lenient_chunk(data)
@@ -112,9 +134,10 @@ class ChatDecoder(WireDecoder):
 
     def _chunk(self, chunk: Chunk, data: Mapping[str, Any], text: str, events: list[StreamEvent]) -> None:
         choices = chunk.choices or ()
-        groq = chunk.x_groq if isinstance(chunk.x_groq, Mapping) else {}
+        groq = chunk.x_groq if isinstance(chunk.x_groq, dict) else {}
         usage = chunk.usage or groq.get("usage")
         if not self._started and (choices or usage):
+            assert isinstance(chunk, FirstChunk)
             self._start(events, model=chunk.model, id=chunk.id)
         ours: Choice | None = None
         for choice in choices:
@@ -127,7 +150,7 @@ class ChatDecoder(WireDecoder):
                     self._said_finish(choice.finish_reason)
                 if choice.usage:
                     self._count(_usage(choice.usage), events)
-        if isinstance(usage, Mapping):
+        if isinstance(usage, dict):
             self._count(_usage(usage), events)
         error = chunk.error or groq.get("error") or (ours.error if ours is not None else None)
         if error:
@@ -242,29 +265,8 @@ def _usage(raw: Mapping[str, Any]) -> Usage | None:
 def _reasoning_is_extra(raw: Mapping[str, Any]) -> bool:
     """Whether reasoning tokens stand beside completion_tokens instead of inside (xAI, F8): the total tells."""
     details = raw.get("completion_tokens_details")
-    reasoning = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
+    reasoning = details.get("reasoning_tokens") if isinstance(details, dict) else None
     match raw.get("total_tokens"), raw.get("prompt_tokens"), raw.get("completion_tokens"), reasoning:
         case int(total), int(given), int(made), int(thought):
             return thought > 0 and total == given + made + thought
     return False
-
-
-def _only_delta(line: bytes | str) -> Delta | None:
-    """The delta of a chunk that says nothing else; None where it needs a closer look."""
-    try:
-        chunk = decode_fast(line)
-    except UNREADABLE:
-        return None
-    choices = chunk.choices
-    if (
-        not choices
-        or chunk.error is not None
-        or chunk.usage is not None
-        or chunk.x_groq is not None
-        or len(choices) > 1
-    ):
-        return None
-    choice = choices[0]
-    if choice.finish_reason is not None or choice.index != 0 or choice.error is not None or choice.usage is not None:
-        return None
-    return choice.delta

@@ -40,10 +40,9 @@ from ...events import (
     fold,
 )
 from .._classify import classify
+from .._decoder import DONE
 from .._json import to_json
 from .._server_side import WireFrame
-
-DONE = "[DONE]"
 
 
 def new_completion_id() -> str:

@@ -52,17 +52,13 @@ class Chunk(Struct, gc=False):
     usage: dict[str, Any] | None = None
     error: Any = None
     x_groq: Any = None
+
+
+class FirstChunk(Chunk, gc=False):
+    """The others have ids and names, too, but those are not worth the strings they would make."""
+
     id: Any = None
     model: Any = None
-
-
-class FastChunk(Struct, gc=False):
-    """A chunk after the first: ids and names are not worth the strings they would make."""
-
-    choices: list[Choice] | None = None
-    usage: dict[str, Any] | None = None
-    error: Any = None
-    x_groq: Any = None
 
 
 class PlainDelta(Struct, gc=False):
@@ -94,29 +90,59 @@ class PlainChunk(Struct, gc=False):
     x_groq: None = None
 
 
+class UsageChunk(Struct, gc=False):
+    """The chunk with nothing but usage that follows the last one of the answer, as OpenAI sends it."""
+
+    choices: tuple[()]
+    object: Literal["chat.completion.chunk"]
+    usage: dict[str, Any]
+    error: None = None
+    errors: None = None
+    type: None = None
+    success: None = None
+    detail: None = None
+    base_resp: None = None
+    x_groq: None = None
+
+
 UNREADABLE = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
 """What the decoders raise: no JSON, or not in this shape."""
 
 decode_plain = msgspec.json.Decoder(PlainChunk).decode
-decode_fast = msgspec.json.Decoder(FastChunk).decode
+decode_usage = msgspec.json.Decoder(UsageChunk).decode
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
+_decode_first = msgspec.json.Decoder(FirstChunk).decode
 
 
-def typed_chunk(text: str) -> Chunk | None:
+def typed_chunk(text: str | bytes, *, first: bool = False) -> Chunk | None:
     """A chunk that is as it should be; None for anything that needs a closer look."""
     try:
-        chunk = _decode_chunk(text)
+        chunk = _decode_first(text) if first else _decode_chunk(text)
     except UNREADABLE:
         return None
     if not chunk.choices or chunk.error is not None:
         return None
-    return chunk if all(choice.delta is not None and choice.message is None for choice in chunk.choices) else None
+    for choice in chunk.choices:
+        if choice.delta is None or choice.message is not None:
+            return None
+    return chunk
 
 
-def lenient_chunk(data: Mapping[str, Any]) -> Chunk:
+def only_delta(chunk: Chunk) -> Delta | None:
+    """The delta of a typed chunk that says nothing else."""
+    choices = chunk.choices
+    if choices is None or len(choices) > 1 or chunk.usage is not None or chunk.x_groq is not None:
+        return None
+    choice = choices[0]
+    if choice.finish_reason is not None or choice.index != 0 or choice.error is not None or choice.usage is not None:
+        return None
+    return choice.delta
+
+
+def lenient_chunk(data: Mapping[str, Any]) -> FirstChunk:
     """A chunk from what some servers send instead of one: other types, nulls, messages in the place of deltas."""
     choices = data.get("choices")
-    return Chunk(
+    return FirstChunk(
         choices=[_choice(item) for item in choices if isinstance(item, dict)] if isinstance(choices, list) else None,
         usage=_object(data.get("usage")),
         error=data.get("error"),
