@@ -27,6 +27,7 @@ from .events import (
     TotalTimeout,
     has_content,
 )
+from .events._fold import HEARD
 from .protocols import Request
 
 Output = TypeVar("Output")
@@ -45,6 +46,22 @@ class Stream(Generic[Output]):
     time; :meth:`aclose` may be called from any task and ends the iteration of another. Cancelling the task that waits in it
     closes the connection at once.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_backend",
+        "_closed",
+        "_error",
+        "_finished",
+        "_flow",
+        "_fold",
+        "_guard",
+        "_next",
+        "_output",
+        "_pending",
+        "_request",
+        "_source",
+    )
 
     _LAST: tuple[type[StreamEvent], ...] = (Finish, StreamError)
     """The events that end the stream."""
@@ -113,13 +130,18 @@ class Stream(Generic[Output]):
                 raise
             finally:
                 guard.waiter = None
-            if data and guard.why is None and (batch := flow.take(data)):
-                event = batch[-1]
-                if event.__class__ is not TextDelta:
-                    self._look_at(event)
-                self._fold.extend(batch)
-                if len(batch) == 1:
-                    return event
+            if data and guard.why is None:
+                said = flow.take(data)
+                heard = self._fold.heard
+                if isinstance(said, TextDelta):
+                    heard.append(said)
+                    if len(heard) > HEARD:
+                        self._fold.settle()
+                    return said
+                if said:
+                    batch = said
+                    self._look_at(batch[-1])
+                    self._fold.extend(batch)
         if not batch:
             batch = await self._ask()
         if batch is not None:

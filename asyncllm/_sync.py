@@ -320,6 +320,11 @@ class SyncStream(Generic[Output]):
     @property
     def partial(self) -> Reply[object]:
         """The Reply of what has been received so far."""
+        if self._pump is None or self._pump.done():
+            return self._stream.partial
+        return self._thread.run(self._partial)  # not while the loop's thread adds to it
+
+    async def _partial(self) -> Reply[object]:
         return self._stream.partial
 
     def close(self) -> None:

@@ -98,6 +98,31 @@ def test_block_reply_and_complete() -> None:
         assert list(stream) == []
 
 
+def test_looking_at_what_has_come_loses_nothing_of_it() -> None:
+    """`partial` is asked for in this thread while the other one reads on: the reply is whole all the same."""
+
+    async def a_little_at_a_time(connection: RawConnection) -> None:
+        while True:
+            await connection.request()
+            await connection.send(STREAM_HEAD)
+            for _ in range(2000):
+                await connection.send(chunk(sse(text("x"))))
+                await asyncio.sleep(0)
+            await connection.send(chunk(sse(STOP, DONE)), b"0\r\n\r\n")
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with raw_server_thread(a_little_at_a_time) as server, client_of(server) as client:
+            for _ in range(3):
+                stream = client.stream("Hi")
+                for _ in stream:
+                    assert set(stream.partial.text) <= {"x"}
+                assert stream.reply().text == stream.partial.text == "x" * 2000
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_errors_are_raised_where_they_would_be() -> None:
     """Before content at the first event, afterwards after the events that came; input errors at once."""
     with raw_server_thread(refuse) as server, client_of(server) as client:

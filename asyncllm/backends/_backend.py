@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, Self
 
-from ..events import LLMError, StreamEvent
+from ..events import LLMError, StreamEvent, TextDelta
 from ..protocols import Request
 
 
@@ -38,8 +38,9 @@ class Flow(Protocol):
         Who is cancelled must abort the source; who fails the future himself, close it."""
         ...
 
-    def take(self, data: bytes) -> list[StreamEvent]:
-        """The events in these bytes, none of which ends anything. Where there are none, the source is to be asked."""
+    def take(self, data: bytes) -> TextDelta | list[StreamEvent]:
+        """The events in these bytes, none of which ends anything; nearly always it is one, of text. Where there are none, the
+        source is to be asked."""
         ...
 
 

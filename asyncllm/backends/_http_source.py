@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import httpx2
 
-from ..events import IncompleteStreamError, LLMError, StreamError, StreamEvent
+from ..events import IncompleteStreamError, LLMError, StreamError, StreamEvent, TextDelta
 from ..protocols import Decoder, Encoded, Request, classify_response, request_id
 from ..transports import SniffingFramer
 from ._backend import Flow
@@ -95,7 +95,7 @@ class HTTPSource:
         if self._left is None and self._failure is None:
             data = await (self._tail() if decoder.ending else self._answer.read())
             if events := self.take(data):
-                return events
+                return [events] if isinstance(events, TextDelta) else events
         if self._failure is not None:
             raise self._failure
         left, self._left = self._left, None
@@ -112,13 +112,20 @@ class HTTPSource:
         self.wait = answer.direct.read
         return self
 
-    def take(self, data: bytes) -> list[StreamEvent]:
+    def take(self, data: bytes) -> TextDelta | list[StreamEvent]:
         decoder = self._decoder
         assert decoder is not None
         try:
-            found: list[Any] = self._framer.read(data)
-            is_lines = found and found[0].__class__ is bytes
-            events = decoder.decode_lines(found) if is_lines else decoder.decode(found)
+            line = self._framer.line(data)
+            if line is not None:
+                if (text := decoder.plain(line)) is not None:
+                    self._resumed = 0
+                    return text
+                events = decoder.decode_lines((line,))
+            else:
+                found: list[Any] = self._framer.read(data)
+                is_lines = found and found[0].__class__ is bytes
+                events = decoder.decode_lines(found) if is_lines else decoder.decode(found)
         except Exception as failure:  # noqa: BLE001  # raised by `__anext__`
             self._failure = failure
             return []

@@ -74,6 +74,9 @@ class Reply(Struct, Generic[Output], frozen=True, kw_only=True):
         return self.finish_reason is not None
 
 
+HEARD = 128
+"""Events that may wait to be folded: they are larger than their text."""
+
 RUN = 1024
 """Deltas that are kept apart: many small strings cost ten times their text."""
 
@@ -103,9 +106,13 @@ class Fold:
         "_stopped",
         "_usage",
         "_used",
+        "heard",
     )
 
     def __init__(self) -> None:
+        self.heard: list[StreamEvent] = []
+        """Events that are not folded yet. Who cannot afford a call for each appends them here, and calls `settle` when there
+        are more than HEARD."""
         self._done: list[Message] = []  # turns of steps that are over
         self._parts: list[Part] = []  # parts of this step that are over
         self._kind: type[TextDelta] | type[ReasoningDelta] | type[ToolResult] = TextDelta
@@ -128,10 +135,20 @@ class Fold:
     @property
     def over(self) -> bool:
         """Whether the last event was the end of a step, or of a run."""
+        self.settle()
         return self._finish is not None or self._stopped is not None
 
+    def add(self, event: StreamEvent) -> None:
+        self.extend((event,))
+
     def extend(self, events: Iterable[StreamEvent]) -> None:
-        for event in events:
+        self.heard += events
+        self.settle()
+
+    def settle(self) -> None:
+        """Fold what was heard."""
+        heard = self.heard
+        for event in heard:
             kind = event.__class__
             if kind is TextDelta:  # nearly all events are these
                 if self._kind is not TextDelta:
@@ -140,15 +157,16 @@ class Fold:
                 if event.state is not None:  # type: ignore[union-attr]
                     self._keep(event.state)  # type: ignore[union-attr,arg-type]
             else:
-                self.add(event)
+                self._add(event)
+        heard.clear()
         if len(self._run) > RUN:
             self._joined.append("".join(self._run))
             self._run.clear()
 
-    def add(self, event: StreamEvent) -> None:
+    def _add(self, event: StreamEvent) -> None:
         match event:  # the frequent ones first: for a Struct each case that does not match costs as much as a call
             case TextDelta():
-                self.extend((event,))
+                raise AssertionError("unreachable")
             case ReasoningDelta(text=text, state=state):
                 if self._kind is not ReasoningDelta:
                     self._end_part(ReasoningDelta)
@@ -201,6 +219,7 @@ class Fold:
 
     def reply(self, *, before: Sequence[Message] = ()) -> Reply[object]:
         """The Reply so far. `before` is the conversation that was sent."""
+        self.settle()
         parts = [*self._parts, *self._open_part(), *(_cut(deltas) for deltas in self._half.values())]
         turn = _turn(parts)
         start = self._start or StreamStart("")

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from ..events import LLMError, StreamEvent
+from ..events import LLMError, StreamEvent, TextDelta
 from ._request import Request
 
 
@@ -48,6 +48,11 @@ class Decoder(Protocol):
 
     def decode_lines(self, lines: Iterable[bytes]) -> list[StreamEvent]:
         """The same for frames that are a "message" and nothing but their data, which comes as bytes."""
+        ...
+
+    def plain(self, line: bytes) -> TextDelta | None:
+        """The same for one such frame, where a model is speaking and the frame says some text and nothing else. None where it
+        does not, or that cannot be told so quickly: then nothing has been decoded."""
         ...
 
     def close(self, rest: Iterable[FrameLike] = ()) -> list[StreamEvent]:

@@ -17,6 +17,7 @@ from ..events import (
     StreamError,
     StreamEvent,
     StreamStart,
+    TextDelta,
     ToolCallAssembler,
     Usage,
 )
@@ -83,6 +84,9 @@ class WireDecoder(ABC):
 
     def decode_lines(self, lines: Iterable[bytes]) -> list[StreamEvent]:
         return self.decode(map(as_message, lines))
+
+    def plain(self, line: bytes) -> TextDelta | None:  # a short cut, which most wires have not
+        return None
 
     def close(self, rest: Iterable[FrameLike] = ()) -> list[StreamEvent]:
         """The bytes are over. Where the model has not said that it is done, the stream was cut (B1)."""

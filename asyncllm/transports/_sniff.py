@@ -20,13 +20,15 @@ class SniffingFramer:
     """Server-sent events, JSON lines, AWS event stream messages, or one JSON body (a page is taken as a body, too), decided
     by the first bytes. A message begins with its length, and so with a zero: text never does."""
 
-    __slots__ = ("_chosen", "_held", "_held_bytes", "_max", "read")
+    __slots__ = ("_chosen", "_held", "_held_bytes", "_max", "line", "read")
 
     def __init__(self, *, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self._max = max_frame_bytes
         self._chosen: Framer | None = None
         self.read: Callable[[bytes], list[Frame] | list[bytes]] = self._sniff
         """:meth:`feed`, with the short cut of :meth:`SSEFramer.read`. That itself, once it is clear what the bytes are."""
+        self.line: Callable[[bytes], bytes | None] = _no_line
+        """:meth:`SSEFramer.line`, where that is what the bytes are."""
         self._held: list[bytes] = []  # the first line, where only its end will tell
         self._held_bytes = 0
 
@@ -45,7 +47,9 @@ class SniffingFramer:
         start = b"".join(self._held)
         self._held.clear()
         chosen = self._chosen = self._choose(start)
-        self.read = chosen.read if isinstance(chosen, SSEFramer) else chosen.feed
+        self.read = chosen.feed
+        if isinstance(chosen, SSEFramer):
+            self.line, self.read = chosen.line, chosen.read
         return self.read(start)
 
     def close(self) -> list[Frame]:
@@ -75,6 +79,10 @@ def _is_json(line: bytes) -> bool:
         except (ValueError, RecursionError):
             return False
     return True
+
+
+def _no_line(data: bytes) -> bytes | None:
+    return None
 
 
 class _BodyFramer(JSONLinesFramer):

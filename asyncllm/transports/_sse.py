@@ -47,10 +47,10 @@ class SSEFramer(BoundedFramer):
     def feed(self, data: bytes) -> list[Frame]:
         return as_frames(self.read(data))
 
-    def read(self, data: bytes) -> list[Frame] | list[bytes]:
-        """:meth:`feed`, but where all events are one data line and nothing else, as nearly always, the bytes of these lines:
-        a frame and a string for each would cost as much as reading them does."""
-        if (  # one whole event of one data line is what most reads bring while a model speaks
+    def line(self, data: bytes) -> bytes | None:
+        """The line of the one event that is all there is, of one data line and nothing else: what most reads bring while a
+        model speaks. None for anything else, of which nothing was read then."""
+        if (
             self._between
             and data[:6] == b"data: "
             and data.find(b"\n") == len(data) - 2
@@ -58,7 +58,12 @@ class SSEFramer(BoundedFramer):
             and _CR not in data
             and len(data) <= self._max
         ):
-            return [data[6:-2]]
+            return data[6:-2]
+        return None
+
+    def read(self, data: bytes) -> list[Frame] | list[bytes]:
+        """:meth:`feed`, but where all events are one data line and nothing else, as nearly always, the bytes of these lines:
+        a frame and a string for each would cost as much as reading them does."""
         self._between = False
         if self._failure is not None:
             raise self._failure

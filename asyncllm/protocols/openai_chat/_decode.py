@@ -90,6 +90,16 @@ class ChatDecoder(WireDecoder):
                 break
         return events
 
+    def plain(self, line: bytes) -> TextDelta | None:
+        if self._speaking:
+            try:
+                text = decode_plain(line).choices[0].delta.content
+            except UNREADABLE:
+                return None
+            if text:
+                return TextDelta(text)
+        return None
+
     def _typed(self, line: bytes | str, mixed: bool, events: list[StreamEvent]) -> bool:
         """A chunk after the first, if it is as it should be."""
         if len(line) == len(DONE):
