@@ -8,7 +8,7 @@ import random
 
 import httpx2
 import pytest
-from _rawserver import SOON, STREAM_END, STREAM_HEAD, RawConnection, answering, chunk, raw_server, response
+from _rawserver import PATIENCE, SOON, STREAM_END, STREAM_HEAD, RawConnection, answering, chunk, raw_server, response
 
 from asyncllm.transports import _http1
 from asyncllm.transports._http import FastTransport
@@ -207,8 +207,9 @@ async def test_iterating_again_ends_again() -> None:
         assert transport.counts == PoolCounts(0, 1, 0)
 
 
-async def test_finish_reads_the_tail_and_reuses() -> None:
+async def test_finish_reads_the_tail_and_reuses(monkeypatch: pytest.MonkeyPatch) -> None:
     """After `finish` the caller is free at once; when the tail comes, the connection is back in the pool."""
+    monkeypatch.setattr("asyncllm.transports._http1.DRAIN_SECONDS", PATIENCE)  # collecting garbage may take a second
 
     async def script(connection: RawConnection) -> None:
         while True:

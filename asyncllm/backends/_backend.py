@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol, Self
 
 from ..events import LLMError, StreamEvent, TextDelta
@@ -33,9 +34,10 @@ class Flow(Protocol):
     """What a call is while a model speaks: bytes that come, and what they say. For the one who waits for each of them, and
     cannot afford a coroutine between; everything else is the source's own, whose turn it is whenever there is nothing here."""
 
-    def wait(self, now: float) -> asyncio.Future[bytes]:
-        """Some bytes, or none. `now` is the loop's time. May raise anything, but only at once: then the source knows why.
-        Who is cancelled must abort the source; who fails the future himself, close it."""
+    @property
+    def wait(self) -> Callable[[float], asyncio.Future[bytes]]:
+        """Gives some bytes, or none; it is told the loop's time. May raise anything, but only at once: then the source knows
+        why. Who is cancelled must abort the source; who fails the future himself, close it."""
         ...
 
     def take(self, data: bytes) -> TextDelta | list[StreamEvent]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, Self, cast
 
 import httpx2
 
@@ -35,6 +36,7 @@ class HTTPSource:
         "_failure",
         "_framer",
         "_left",
+        "_line",
         "_request",
         "_resumed",
         "wait",
@@ -45,7 +47,9 @@ class HTTPSource:
         self._request = request
         self._answer: Answer | None = None
         self._decoder: Decoder | None = None
-        self._framer = SniffingFramer()
+        self._framer: SniffingFramer
+        self._line: Callable[[bytes], bytes | None]
+        self._reframe()
         self._left: list[StreamEvent] | None = None  # events that `take` left to `__anext__`, ...
         self._failure: Exception | None = None  # ... and what it failed with
         self._ended_at: float | None = None  # loop time at which the model said that it was done
@@ -109,14 +113,14 @@ class HTTPSource:
         answer, decoder = self._answer, self._decoder
         if self._closed or answer is None or answer.direct is None or decoder is None or decoder.ending:
             return None
-        self.wait = answer.direct.read
-        return self
+        self.wait: Callable[[float], asyncio.Future[bytes]] = answer.direct.expect
+        return cast("Flow", self)  # pyright takes `wait` for a method of ours, that is to be bound
 
     def take(self, data: bytes) -> TextDelta | list[StreamEvent]:
         decoder = self._decoder
         assert decoder is not None
         try:
-            line = self._framer.line(data)
+            line = self._line(data)
             if line is not None:
                 if (text := decoder.plain(line)) is not None:
                     self._resumed = 0
@@ -124,6 +128,7 @@ class HTTPSource:
                 events = decoder.decode_lines((line,))
             else:
                 found: list[Any] = self._framer.read(data)
+                self._line = self._framer.line
                 is_lines = found and found[0].__class__ is bytes
                 events = decoder.decode_lines(found) if is_lines else decoder.decode(found)
         except Exception as failure:  # noqa: BLE001  # raised by `__anext__`
@@ -134,6 +139,11 @@ class HTTPSource:
             return []
         self._resumed = 0
         return events
+
+    def _reframe(self) -> None:
+        """Another body begins."""
+        self._framer = SniffingFramer()
+        self._line = self._framer.line
 
     async def _begin(self) -> None:
         """Send, and have the head of a good answer; said in another way where the server asks for that."""
@@ -179,7 +189,7 @@ class HTTPSource:
                 if not error.retryable:
                     break
             else:
-                self._framer = SniffingFramer()
+                self._reframe()
                 return True
         return False
 

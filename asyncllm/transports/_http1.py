@@ -1,6 +1,6 @@
 """One HTTP/1.1 connection: an asyncio protocol that carries one exchange at a time.
 
-    socket -> Connection.data_received -> Exchange.feed -> Exchange.chunks -> the future of ResponseStream.read
+    socket -> Connection.data_received -> the parser -> Exchange.chunks -> the future of Exchange.expect
 
 What makes it cheap: no coroutine and no Python frame per chunk, none between a wake-up and its bytes, one wake-up for all
 that has arrived, one timer per response that re-arms itself only when it fires. What makes it safe: an exchange leaves its
@@ -64,13 +64,24 @@ class Owner(Protocol):
 class Exchange(IncomingResponse):
     """A response, who waits for it, and how far its request has got."""
 
-    __slots__ = ("draining", "last_activity", "paused", "reading", "sent", "timer", "unread_limit", "waiter")
+    __slots__ = (
+        "draining",
+        "last_activity",
+        "loop",
+        "paused",
+        "reader",
+        "sent",
+        "timer",
+        "unread_limit",
+        "waiter",
+    )
 
-    def __init__(self, *, head_only: bool, max_header_bytes: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, head_only: bool, max_header_bytes: int) -> None:
         super().__init__(head_only=head_only, max_header_bytes=max_header_bytes)
+        self.loop = loop
         self.sent = False
-        self.waiter: asyncio.Future[bytes] | None = None
-        self.reading = False  # the head was waited for: now bytes of the body are
+        self.waiter: asyncio.Future[None] | None = None  # for the head, or room for writing
+        self.reader: asyncio.Future[bytes] | None = None  # for the body, afterwards
         self.timer: asyncio.TimerHandle | None = None
         self.last_activity = 0.0
         self.paused = False
@@ -85,12 +96,31 @@ class Exchange(IncomingResponse):
     @property
     def waiting(self) -> bool:
         """Whether somebody waits for this."""
-        return self.waiter is not None and not self.waiter.done()
+        return any(future is not None and not future.done() for future in (self.waiter, self.reader))
+
+    def wait(self) -> asyncio.Future[None]:
+        """Done when something may have changed: the head, the end, room for writing. Silence counts anew."""
+        self.last_activity = self.loop.time()
+        waiter = self.waiter = self.loop.create_future()
+        return waiter
+
+    def expect(self, now: float) -> asyncio.Future[bytes]:
+        """The next bytes of a body of which none are there; or none, where it has ended. Silence counts from `now`, the loop's
+        time. Raises LookupError where there is nothing to wait for."""
+        if self.chunks or self.ended:
+            raise LookupError("there are bytes, or will be none")
+        if self.reader is not None and not self.reader.done():
+            raise RuntimeError("another task is already waiting for this response")
+        self.last_activity = now
+        reader = self.reader = self.loop.create_future()
+        return reader
 
     def wake(self) -> None:
-        waiter = self.waiter
+        waiter, reader = self.waiter, self.reader
         if waiter is not None and not waiter.done():
-            waiter.set_result(self.take() if self.reading else b"")
+            waiter.set_result(None)
+        if reader is not None and not reader.done():
+            reader.set_result(self.take())
 
     def take(self) -> bytes:
         """All bytes of the body that have arrived."""
@@ -151,23 +181,16 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             self.abort()  # nothing was asked: whatever this is, it must not become the next answer
             return
-        try:  # this far as `exchange.feed`, without its frame
+        try:
             exchange.parse(data)
         except REFUSALS as exc:
             exchange.refuse(exc)
-        waiter, chunks = exchange.waiter, exchange.chunks
-        if (
-            chunks
-            and exchange.reading
-            and not exchange.complete
-            and exchange.error is None
-            and waiter is not None
-            and not waiter.done()
-        ):
-            exchange.waiter = None  # read as it comes
-            waiter.set_result(chunks.pop() if len(chunks) == 1 else exchange.take())
-        else:
+        reader, chunks = exchange.reader, exchange.chunks
+        if reader is None or not chunks or exchange.ended or reader.done():
             self._hold(exchange, len(data))
+        else:  # read as it comes: nearly always, while a model speaks
+            exchange.reader = None
+            reader.set_result(chunks.pop() if len(chunks) == 1 else exchange.take())
 
     def eof_received(self) -> None:
         self.connection_lost(None)
@@ -207,7 +230,7 @@ class Connection(asyncio.Protocol):
 
         Any way out but a return, cancellation included, closes the socket at once.
         """
-        exchange = Exchange(head_only=message.head_only, max_header_bytes=max_header_bytes)
+        exchange = Exchange(self._loop, head_only=message.head_only, max_header_bytes=max_header_bytes)
         if self.closed:
             self.stale = self._used
             raise httpx2.RemoteProtocolError("server disconnected without sending a response")
@@ -220,25 +243,14 @@ class Connection(asyncio.Protocol):
             while not exchange.status:
                 if exchange.error is not None:
                     raise exchange.error
-                await self.wait(exchange)
+                await exchange.wait()
         except BaseException:
             self.abandon(exchange)
             raise
-        exchange.reading = True
         return exchange
 
-    def wait(self, exchange: Exchange, now: float | None = None) -> asyncio.Future[bytes]:
-        """Done when something may have changed: bytes, the head, the end, room for writing. Silence counts anew. Where the
-        exchange is being read, the result is what has come of the body."""
-        waiter = exchange.waiter
-        if waiter is not None and not waiter.done():
-            raise RuntimeError("another task is already waiting for this response")
-        waiter = exchange.waiter = self._loop.create_future()
-        exchange.last_activity = self._loop.time() if now is None else now
-        return waiter
-
     def ready(self, exchange: Exchange) -> asyncio.Future[bytes]:
-        """The same for bytes that have arrived already."""
+        """Bytes of the body that have arrived already."""
         future: asyncio.Future[bytes] = self._loop.create_future()
         future.set_result(exchange.take())
         if exchange.paused:
@@ -324,7 +336,7 @@ class Connection(asyncio.Protocol):
             buffered = self._transport.get_write_buffer_size()
             try:
                 async with asyncio.timeout(timeout):
-                    await self.wait(exchange)
+                    await exchange.wait()
             except TimeoutError:
                 if self._transport.get_write_buffer_size() >= buffered:
                     raise httpx2.WriteTimeout(f"{self.key.address} took no data for {timeout} s") from None

@@ -116,8 +116,8 @@ class IncomingResponse:
     """One response, as far as it has arrived.
 
     The parser appends body bytes straight to `chunks` (no Python frame per chunk); whoever reads empties that same
-    list and sets `unread` back to 0. `status` is 0 until the head is complete. The end is `complete`, or `error`: what
-    arrived before an error stays readable.
+    list and sets `unread` back to 0. `status` is 0 until the head is complete. When it has `ended` nothing more will arrive:
+    it is `complete`, or there is an `error`. What arrived before an error stays readable.
     """
 
     __slots__ = (
@@ -128,7 +128,7 @@ class IncomingResponse:
         "_max_header_bytes",
         "_parser",
         "chunks",
-        "complete",
+        "ended",
         "error",
         "http_version",
         "keep_alive",
@@ -148,7 +148,7 @@ class IncomingResponse:
         self.on_body = self.chunks.append
         self.unread = 0
         self.received = False
-        self.complete = False
+        self.ended = False
         self.keep_alive = False
         self.error: httpx2.TransportError | None = None
         self._head_only = head_only
@@ -161,9 +161,9 @@ class IncomingResponse:
         """:meth:`feed` for those who cannot afford its frame: they do the rest of it, where there is a rest."""
 
     @property
-    def ended(self) -> bool:
-        """Nothing more will arrive."""
-        return self.complete or self.error is not None
+    def complete(self) -> bool:
+        """It has ended as it should."""
+        return self.ended and self.error is None
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -212,12 +212,13 @@ class IncomingResponse:
             message = f"peer closed connection without sending complete message body ({missing})"
             self.fail(httpx2.RemoteProtocolError(message))
         else:
-            self.complete = True
+            self.ended = True
 
     def fail(self, error: httpx2.TransportError) -> None:
         """The first reason for an end stays."""
         if not self.ended:
             self.error = error
+            self.ended = True
 
     def release(self) -> None:
         """Drops the parser, which refers back to this object: no work for the cycle collector."""
@@ -273,11 +274,11 @@ class IncomingResponse:
         self.keep_alive = parser.should_keep_alive()
         version = parser.get_http_version()
         self.http_version = _VERSIONS.get(version) or f"HTTP/{version}".encode()
-        self.complete = self._head_only
+        self.ended = self._head_only
 
     def on_message_complete(self) -> None:
         if self.status:
-            self.complete = True
+            self.ended = True
 
 
 def _ignore(data: bytes | memoryview) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import httpx2
 
 from ._http1 import Connection, Exchange
 from ._http1_messages import IncomingResponse
-
-_ENDED = Exchange(head_only=False, max_header_bytes=0)
-_ENDED.complete = True
-_ENDED.release()
 
 
 class ResponseStream(httpx2.AsyncByteStream):
@@ -23,12 +20,12 @@ class ResponseStream(httpx2.AsyncByteStream):
     dropped closes.
     """
 
-    __slots__ = ("_connection", "_create_future", "_exchange", "_request")
+    __slots__ = ("_connection", "_exchange", "_finished", "_request")
 
     def __init__(self, connection: Connection, exchange: Exchange, request: httpx2.Request | None) -> None:
         self._connection = connection
-        self._create_future = connection._loop.create_future
         self._exchange = exchange
+        self._finished = False
         self._request = request
 
     @property
@@ -48,45 +45,43 @@ class ResponseStream(httpx2.AsyncByteStream):
             raise
         return data
 
-    def read(self, now: float | None = None) -> asyncio.Future[bytes]:
+    def read(self) -> asyncio.Future[bytes]:
         """A step, for whoever cannot afford a coroutine for it. The bytes may be none: then ask again. What ends the body is
         raised at once, not by the future. A reader that is cancelled must :meth:`abort`."""
         exchange = self._exchange
-        if (
-            exchange.waiter is None
-            and now is not None
-            and not exchange.chunks
-            and not exchange.complete
-            and exchange.error is None
-        ):
-            exchange.last_activity = now
-            waiter = exchange.waiter = self._create_future()
-            return waiter
+        if self._finished:
+            raise StopAsyncIteration
         if exchange.chunks:  # they came while nobody waited
             return self._connection.ready(exchange)
         if exchange.error is not None:
             if self._request is not None:
                 exchange.error.request = self._request
             raise exchange.error
-        if exchange.complete:
+        if exchange.ended:
             raise StopAsyncIteration
-        return self._connection.wait(exchange, now)
+        return exchange.expect(exchange.loop.time())
+
+    @property
+    def expect(self) -> Callable[[float], asyncio.Future[bytes]]:
+        """The steps that wait, for whoever cannot afford more than that: see :meth:`Exchange.expect`. Until `finish`."""
+        return self._exchange.expect
 
     def finish(self) -> None:
         """For a reader that knows the body to be over, say by a `[DONE]`: the connection is kept.
 
         What is left is read in the background, at most 64 KiB of it and for at most a second.
         """
-        self._connection.finish(self._exchange)
-        self._exchange = _ENDED
+        if not self._finished:
+            self._finished = True
+            self._connection.finish(self._exchange)
 
     def abort(self) -> None:
         """`aclose` for those who cannot await."""
         exchange = self._exchange
-        if exchange.complete and not exchange.chunks:
+        if self._finished or (exchange.complete and not exchange.chunks):
             return
         if exchange.chunks and exchange.error is None:
-            exchange.complete = False
+            exchange.ended = False
         exchange.chunks.clear()
         exchange.fail(httpx2.ReadError("the response stream was closed before its end"))
         self._connection.abandon(exchange)
@@ -96,5 +91,5 @@ class ResponseStream(httpx2.AsyncByteStream):
         self.abort()
 
     def __del__(self) -> None:
-        if not self._exchange.ended:
+        if not (self._finished or self._exchange.ended):
             self._connection.abandon_soon(self._exchange)

@@ -22,12 +22,13 @@ def in_fresh_processes(
     sets: int,
     rounds: int,
     measure: Callable[[WorkerProcess], float],
+    warm_up: int = 2,
 ) -> dict[str, Series]:
     """Several sets of workers one after another: how memory happens to be laid out in a process is worth up to 20 %."""
     parts = []
     for _ in range(sets):
         with machine.workers(clients) as workers:
-            parts.append(interleaved(by_client(workers), rounds, measure))
+            parts.append(interleaved(by_client(workers), rounds, measure, warm_up=warm_up))
     return joined(parts)
 
 

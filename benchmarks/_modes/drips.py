@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._processes import Machine
-from .._series import Series, Table, interleaved
-from ._measuring import FOUR, ON_UVLOOP, by_client, drip_per_event
+from .._series import Series, Table
+from ._measuring import FOUR, ON_UVLOOP, drip_per_event, in_fresh_processes
 
 WHAT = "100 streams at 20 events a second each"
 
@@ -21,19 +21,25 @@ def crowd(machine: Machine, quick: bool) -> list[Table]:
 
 
 def drip_table(machine: Machine, clients: Sequence[str], quick: bool) -> Table:
-    return Table("drip", WHAT, "µs/event", drip_rows(machine, clients, rounds=2 if quick else 5))
+    sets, rounds = (1, 2) if quick else (3, 2)
+    return Table("drip", WHAT, "µs/event", drip_rows(machine, clients, sets=sets, rounds=rounds))
 
 
 def drip_rows(
     machine: Machine,
     clients: Sequence[str],
     *,
+    sets: int = 1,
     rounds: int,
     streams: int = 100,
     events: int = 20,
     interval: int = 50,
 ) -> dict[str, Series]:
-    with machine.workers(clients) as workers:
-        return interleaved(
-            by_client(workers), rounds, lambda worker: drip_per_event(worker, streams, events, interval), warm_up=1
-        )
+    return in_fresh_processes(
+        machine,
+        clients,
+        sets=sets,
+        rounds=rounds,
+        measure=lambda worker: drip_per_event(worker, streams, events, interval),
+        warm_up=1,
+    )
