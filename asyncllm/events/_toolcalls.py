@@ -137,7 +137,9 @@ class ToolCallAssembler:
             call.state = (
                 state if call.state is None else ProviderState(state.provider, {**call.state.data, **state.data})
             )
-        if arguments and (arguments := call.characters.feed(arguments)):
+        if call.characters.half or not arguments.isascii():
+            arguments = call.characters.feed(arguments)
+        if arguments:
             call.fragments.append(arguments)
             call.scan.feed(arguments)
         if not call.name:

@@ -34,10 +34,10 @@ from ._wire import (
     FirstChunk,
     ToolCallPiece,
     decode_plain,
-    decode_usage,
+    delta_or_chunk,
     lenient_chunk,
-    only_delta,
     typed_chunk,
+    usage_alone,
 )
 
 
@@ -84,8 +84,22 @@ class ChatDecoder(WireDecoder):
                     if text:
                         events.append(TextDelta(text))
                     continue
-            if not self._started or self._raw or not self._typed(line, mixed, events):
+            chunk: Chunk | None = None
+            if self.ending:
+                chunk = None if self._raw else usage_alone(line)
+            elif self._started and not self._raw:
+                delta = delta_or_chunk(line)
+                if isinstance(delta, Delta):
+                    self._delta(delta, events)
+                    if delta.content:
+                        self._mixed = self._mixed or mixed
+                        self._speaking = self._plain and not self._mixed
+                    continue
+                chunk = delta
+            if chunk is None:
                 self._frame(MessageFrame(line) if isinstance(line, str) else as_message(line), events)
+            else:
+                self._chunk(chunk, {}, line if isinstance(line, str) else line.decode(), events)
             if self.done:
                 break
         return events
@@ -100,34 +114,12 @@ class ChatDecoder(WireDecoder):
                 return TextDelta(text)
         return None
 
-    def _typed(self, line: bytes | str, mixed: bool, events: list[StreamEvent]) -> bool:
-        """A chunk after the first, if it is as it should be."""
-        if len(line) == len(DONE):
-            return False
-        if self.ending:
-            try:
-                usage = decode_usage(line).usage
-            except UNREADABLE:
-                return False
-            self._count(_usage(usage), events)
-            return True
-        if (chunk := typed_chunk(line)) is None:
-            return False
-        if (delta := only_delta(chunk)) is None:
-            self._chunk(chunk, {}, line if isinstance(line, str) else line.decode(), events)
-            return True
-        self._delta(delta, events)
-        if delta.content:
-            self._mixed = self._mixed or mixed
-            self._speaking = self._plain and not self._mixed
-        return True
-
     # ---- one frame of any shape
 
     def _frame(self, frame: FrameLike, events: list[StreamEvent], *, cut: bool = False) -> None:
         chunk: Chunk | None = None
         if frame.event == "message" and not self._raw and frame.data != DONE:
-            chunk = typed_chunk(frame.data, first=not self._started)
+            chunk = typed_chunk(frame.data)
         if chunk is None:
             super()._frame(frame, events, cut=cut)
         else:

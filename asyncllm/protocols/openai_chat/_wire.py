@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from .._decoder import DONE
 from .._numbers import whole_number
 
 
@@ -109,34 +110,54 @@ UNREADABLE = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
 """What the decoders raise: no JSON, or not in this shape."""
 
 decode_plain = msgspec.json.Decoder(PlainChunk).decode
-decode_usage = msgspec.json.Decoder(UsageChunk).decode
+_decode_usage = msgspec.json.Decoder(UsageChunk).decode
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
 _decode_first = msgspec.json.Decoder(FirstChunk).decode
 
 
-def typed_chunk(text: str | bytes, *, first: bool = False) -> Chunk | None:
-    """A chunk that is as it should be; None for anything that needs a closer look."""
+def typed_chunk(text: str) -> Chunk | None:
+    """A chunk, maybe the first, that is as it should be; None for anything that needs a closer look."""
     try:
-        chunk = _decode_first(text) if first else _decode_chunk(text)
+        chunk = _decode_first(text)
     except UNREADABLE:
         return None
-    if not chunk.choices or chunk.error is not None:
+    return chunk if _is_whole(chunk) else None
+
+
+def delta_or_chunk(line: bytes | str) -> Delta | Chunk | None:
+    """A chunk after the first that is as it should be: only its delta, if it says nothing else."""
+    try:
+        chunk = _decode_chunk(line)
+    except UNREADABLE:
         return None
-    for choice in chunk.choices:
-        if choice.delta is None or choice.message is not None:
-            return None
-    return chunk
-
-
-def only_delta(chunk: Chunk) -> Delta | None:
-    """The delta of a typed chunk that says nothing else."""
     choices = chunk.choices
-    if choices is None or len(choices) > 1 or chunk.usage is not None or chunk.x_groq is not None:
+    if choices and len(choices) == 1 and chunk.error is None and chunk.usage is None and chunk.x_groq is None:
+        choice = choices[0]
+        if (
+            choice.finish_reason is None
+            and choice.index == 0
+            and choice.error is None
+            and choice.usage is None
+            and choice.delta is not None
+        ):
+            return choice.delta
+    return chunk if _is_whole(chunk) else None
+
+
+def usage_alone(line: bytes | str) -> Chunk | None:
+    """The chunk after the last one of an answer."""
+    if len(line) == len(DONE):
         return None
-    choice = choices[0]
-    if choice.finish_reason is not None or choice.index != 0 or choice.error is not None or choice.usage is not None:
+    try:
+        return Chunk(usage=_decode_usage(line).usage)
+    except UNREADABLE:
         return None
-    return choice.delta
+
+
+def _is_whole(chunk: Chunk) -> bool:
+    if not chunk.choices or chunk.error is not None:
+        return False
+    return all(choice.delta is not None and choice.message is None for choice in chunk.choices)
 
 
 def lenient_chunk(data: Mapping[str, Any]) -> FirstChunk:
