@@ -331,6 +331,7 @@ class Stream(Generic[Output]):
 
     async def _release(self, given_up: LLMError | None = None) -> None:
         self._guard.stop()
+        self._flow = None
         source = self._source
         if source is not None:
             try:
@@ -343,6 +344,7 @@ class Stream(Generic[Output]):
 
     def _abort(self) -> None:
         self._closed = True
+        self._flow = None
         self._guard.stop()
         if self._source is not None:
             self._source.abort()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from _chat import answers, client_of, settle, stalling
-from _rawserver import SOON, STREAM_HEAD, RawConnection, chunk, raw_server, raw_server_thread
+from _rawserver import PATIENCE, SOON, STREAM_HEAD, RawConnection, chunk, raw_server, raw_server_thread
 from _replay import DONE, ROLE, STOP, chunk_of, http, said, sse, text
 
 from asyncllm import (
@@ -27,6 +27,7 @@ from asyncllm import (
     Usage,
 )
 from asyncllm.backends import _http_source
+from asyncllm.transports import _http1
 
 ENDLESS = Timeout(first_token=30, inter_token=30, total=60)
 
@@ -183,6 +184,26 @@ async def test_nothing_after_done_matters() -> None:
         assert (await client.complete("Hi")).text == "ok"
         assert (await client.complete("Hi")).text == "ok"
     assert server.opened == 2
+
+
+@pytest.mark.req("B2")
+async def test_the_end_of_the_answer_is_the_end_of_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the end of the body, which a server may owe for ever."""
+    monkeypatch.setattr(_http1, "DRAIN_SECONDS", 10 * PATIENCE)
+    more = asyncio.Event()
+
+    async def script(connection: RawConnection) -> None:
+        await connection.request()
+        await connection.send(STREAM_HEAD, chunk(sse(ROLE, text("a"))))
+        await more.wait()
+        await connection.send(chunk(sse(text("b"), STOP, DONE)))
+        await connection.left.wait()
+
+    async with raw_server(script) as server, client_of(server) as client, asyncio.timeout(PATIENCE):
+        stream = await client.stream("Hi")
+        said = [event.text async for event in stream if not more.set() and isinstance(event, TextDelta)]
+        assert [event async for event in stream] == []
+    assert said == ["a", "b"]
 
 
 # ---- closing

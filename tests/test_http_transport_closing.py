@@ -238,6 +238,39 @@ async def test_finish_reads_the_tail_and_reuses(monkeypatch: pytest.MonkeyPatch)
         assert server.opened == 1
 
 
+async def test_framing_between_the_reads_does_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends the size of each chunk by itself: what was framing is not taken for bytes that nobody reads."""
+    monkeypatch.setattr(_http1, "HIGH_WATER", 64)
+    turn, rest = asyncio.Event(), asyncio.Event()
+
+    async def script(connection: RawConnection) -> None:
+        await connection.request()
+        await connection.send(STREAM_HEAD + chunk(b"first"))
+        for _ in range(100):
+            await taken(turn)
+            await connection.send(b"5\r\n")
+            await taken(rest)
+            await connection.send(b"hello\r\n")
+
+    async def taken(event: asyncio.Event) -> None:
+        await event.wait()
+        event.clear()
+
+    async with raw_server(script) as server, FastTransport() as transport, asyncio.timeout(PATIENCE):
+        stream = await open_stream(transport, server.url)
+        exchange = stream._exchange
+        for _ in range(100):
+            unread = exchange.unread
+            turn.set()
+            while exchange.unread == unread:
+                await asyncio.sleep(0)
+            reader = exchange.expect(0.0)
+            rest.set()
+            assert await reader == b"hello"
+            assert not exchange.paused
+        await stream.aclose()
+
+
 async def test_finish_is_bounded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tail that does not come costs the connection."""
     monkeypatch.setattr(_http1, "DRAIN_SECONDS", 0.01)

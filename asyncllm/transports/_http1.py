@@ -190,6 +190,7 @@ class Connection(asyncio.Protocol):
             self._hold(exchange, len(data))
         else:  # read as it comes: nearly always, while a model speaks
             exchange.reader = None
+            exchange.unread = 0
             reader.set_result(chunks.pop() if len(chunks) == 1 else exchange.take())
 
     def eof_received(self) -> None:
