@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterable, Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import httptools
 import httpx2
@@ -122,7 +122,6 @@ class IncomingResponse:
 
     __slots__ = (
         "_head_only",
-        "_header_bytes",
         "_header_lines",
         "_headers",
         "_max_header_bytes",
@@ -153,7 +152,6 @@ class IncomingResponse:
         self.error: httpx2.TransportError | None = None
         self._head_only = head_only
         self._max_header_bytes = max_header_bytes
-        self._header_bytes = 0
         self._header_lines: list[bytes] = []  # while they arrive: names and values in turn
         self._headers = b""  # then as one: they stay as long as the stream is open, and are seldom asked for
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
@@ -169,7 +167,7 @@ class IncomingResponse:
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Names and values of a head that is there, as they came. Made anew each time."""
         lines = self._headers.split(b"\n") if self._headers else []
-        return list(zip(lines[::2], lines[1::2], strict=True))
+        return [(name, value.strip(b" \t")) for name, value in zip(lines[::2], lines[1::2], strict=True)]
 
     def has_header(self, name: bytes) -> bool:
         """`name` in lower case."""
@@ -225,6 +223,11 @@ class IncomingResponse:
         self._parser = None
         self.parse = _ignore
 
+    def _stop(self, error: httpx2.TransportError) -> NoReturn:
+        """For what the parser calls: parsing ends here."""
+        self.fail(error)
+        raise error
+
     def _missing(self) -> str:
         """What a body that was cut short still lacked; empty when it ends with the connection."""
         for name, value in self.headers:
@@ -248,14 +251,10 @@ class IncomingResponse:
         self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value) + 4
-        self._header_lines += (name, value.strip(b" \t"))
-        if self._header_bytes > self._max_header_bytes:
-            self.fail(self._too_large())
-        elif len(self._header_lines) > 2 * MAX_HEADERS:
-            self.fail(httpx2.RemoteProtocolError(f"more than {MAX_HEADERS} headers or trailers"))
-        if self.error is not None:
-            raise self.error
+        lines = self._header_lines
+        lines += (name, value)
+        if len(lines) > 2 * MAX_HEADERS:
+            self._stop(httpx2.RemoteProtocolError(f"more than {MAX_HEADERS} headers or trailers"))
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -268,9 +267,14 @@ class IncomingResponse:
             self._header_lines.clear()
             self.reason = b""
             return
+        lines = self._header_lines
+        self._headers = b"\n".join(lines)  # no line end can be in them
+        if (
+            len(self._headers) + len(lines) > self._max_header_bytes
+        ):  # in one piece: see `held` for a head that goes on and on
+            self._stop(self._too_large())
+        lines.clear()
         self.status = status
-        self._headers = b"\n".join(self._header_lines)  # no line end can be in them
-        self._header_lines.clear()
         self.keep_alive = parser.should_keep_alive()
         version = parser.get_http_version()
         self.http_version = _VERSIONS.get(version) or f"HTTP/{version}".encode()
