@@ -200,14 +200,20 @@ async def test_keepalive_expiry() -> None:
 async def test_many_idle_connections_expire_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream that goes on meanwhile has its turns between."""
     monkeypatch.setattr("asyncllm.transports._pool.CLOSED_AT_ONCE", 2)
-    limits = httpx2.Limits(max_keepalive_connections=None, keepalive_expiry=0.05)
-    seen: set[int] = set()
-    async with raw_server(OK) as server, FastTransport(limits=limits) as transport:
+    seen: list[int] = []
+    async with raw_server(OK) as server, FastTransport() as transport:
         await asyncio.gather(*[get(transport, server.url) for _ in range(5)])
-        while transport.counts.idle:
-            seen.add(transport.counts.idle)
+        assert transport.counts == PoolCounts(0, 5, 0)
+        pool = transport._pools[asyncio.get_running_loop()]
+        pool._expiry = 0.0  # all of them are too old, all at once
+        assert pool._timer is not None
+        pool._timer.cancel()
+        pool._expire()
+        while left := transport.counts.idle:
+            if left not in seen:
+                seen.append(left)
             await asyncio.sleep(0)
-        assert seen == {5, 3, 1}
+        assert seen == [3, 1]
         assert transport.counts == PoolCounts(0, 0, 0)
 
 
