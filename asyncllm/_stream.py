@@ -12,7 +12,7 @@ import msgspec
 from ._limits import Limits
 from ._output import OutputSpec
 from ._partials import PartialsView, require_partials
-from .backends import Backend, EventSource, Flow, flow_of, settled, tell_failure
+from .backends import Backend, EventSource, Flow, Interrupted, flow_of, settled, tell_failure
 from .events import (
     Finish,
     Fold,
@@ -123,7 +123,7 @@ class Stream(Generic[Output]):
             try:
                 waiter = guard.waiter = flow.wait(now)
                 data = await waiter
-            except Exception:  # noqa: BLE001  # `_ask` will find what it is
+            except (Interrupted, LookupError):  # `_ask` knows what to do
                 data = b""
             except BaseException:
                 self._abort()
@@ -140,8 +140,7 @@ class Stream(Generic[Output]):
                     return said
                 if said:
                     batch = said
-                    self._look_at(batch[-1])
-                    self._fold.extend(batch)
+                    self._keep(batch)
         if not batch:
             batch = await self._ask()
         if batch is not None:
@@ -192,15 +191,17 @@ class Stream(Generic[Output]):
         if isinstance(batch[-1], self._LAST):
             return await self._ended(batch)
         self._flow = flow_of(source) if guard.answering else None
-        self._look_at(batch[-1])
-        self._fold.extend(batch)
+        self._keep(batch)
         return batch
 
-    def _look_at(self, last: StreamEvent) -> None:
+    def _keep(self, batch: list[StreamEvent]) -> None:
+        """One that is not the last."""
+        last = batch[-1]
         if isinstance(last, ToolCall) and last.executed:
             # until its tool has done its work, the model has nothing to say
             self._guard.answering = False
             self._flow = None
+        self._fold.extend(batch)
 
     def _start(self) -> None:
         try:

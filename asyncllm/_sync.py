@@ -67,6 +67,11 @@ class _LoopThread:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.close()
 
+    @property
+    def inside(self) -> bool:
+        """Whether this is the loop's own thread, which cannot wait for itself."""
+        return self._thread is threading.current_thread()
+
     def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The result of `call()`, run in the loop. Ctrl-C cancels it."""
         loop = self.loop
@@ -84,7 +89,7 @@ class _LoopThread:
             loop, self._loop = self._loop, None
         if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
-            if self._thread is not None and self._thread is not threading.current_thread():
+            if self._thread is not None and not self.inside:
                 self._thread.join()
 
 
@@ -320,7 +325,7 @@ class SyncStream(Generic[Output]):
     @property
     def partial(self) -> Reply[object]:
         """The Reply of what has been received so far."""
-        if self._pump is None or self._pump.done():
+        if self._pump is None or self._pump.done() or self._thread.inside:
             return self._stream.partial
         return self._thread.run(self._partial)  # not while the loop's thread adds to it
 

@@ -250,6 +250,10 @@ async def test_bad_heads(wire: bytes, message: str) -> None:
     assert caught.value.request.method == "GET"
 
 
+FIRST = b"\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
+"""The rest of a head, and a body that begins in the same read."""
+
+
 def endless(piece: bytes, times: int) -> list[bytes]:
     return [piece] * times
 
@@ -266,6 +270,12 @@ def endless(piece: bytes, times: int) -> list[bytes]:
         ([STREAM_HEAD + b"0\r\nx-trailer: ", *endless(b"t" * 1000, 70)], "65536 bytes of headers"),
         ([STREAM_HEAD + b"0\r\n", *endless(b"a: b\r\n", MAX_HEADERS + 2)], "256 headers"),
         ([STREAM_HEAD + b"5;", *endless(b"e" * 1000, 70)], "65536 bytes of headers"),
+        ([b"HTTP/1.1 200 OK\r\nx-filler: " + b"f" * 70000 + FIRST], "65536 bytes of headers"),
+        (
+            [b"HTTP/1.1 103 Early\r\nlink: " + b"l" * 70000 + b"\r\n\r\nHTTP/1.1 200 OK" + FIRST],
+            "65536 bytes of headers",
+        ),
+        ([b"HTTP/1.1 200 OK" + FIRST + b"0\r\nx-trailer: " + b"t" * 70000 + b"\r\n\r\n"], "65536 bytes of headers"),
     ],
     ids=[
         "headers",
@@ -277,6 +287,9 @@ def endless(piece: bytes, times: int) -> list[bytes]:
         "one-trailer",
         "trailer-count",
         "extension",
+        "head-and-body",
+        "interim-and-body",
+        "body-and-trailers",
     ],
 )
 def test_what_the_peer_controls_is_bounded(wire: list[bytes], message: str) -> None:

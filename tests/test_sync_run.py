@@ -173,6 +173,20 @@ def test_mcp_servers() -> None:
     assert len({told[0].text for told in kept}) == 1
 
 
+def test_what_has_come_can_be_looked_at_from_the_loop() -> None:
+    """`stop_when` runs in the thread that `partial` would wait for."""
+    seen: list[int] = []
+
+    def look(reply: Reply[object]) -> bool:
+        seen.append(stream.partial.steps)
+        return False
+
+    with serve_in_thread(two_steps) as server, client_of(server) as client:
+        stream = client.run("Hi", tools=[weather], stop_when=look)
+        assert list(stream)
+    assert seen == [1]
+
+
 def test_errors_are_raised_where_they_would_be() -> None:
     """Nonsense at once; a server that is not there, a model that refuses, a limit and what `approve` raises in the run."""
 

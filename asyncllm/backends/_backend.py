@@ -36,8 +36,8 @@ class Flow(Protocol):
 
     @property
     def wait(self) -> Callable[[float], asyncio.Future[bytes]]:
-        """Gives some bytes, or none; it is told the loop's time. May raise anything, but only at once: then the source knows
-        why. Who is cancelled must abort the source; who fails the future himself, close it."""
+        """Gives some bytes, or none; it is told the loop's time. Raises LookupError, at once, where there is nothing to wait
+        for. Who is cancelled must abort the source; who fails the future himself, close it."""
         ...
 
     def take(self, data: bytes) -> TextDelta | list[StreamEvent]:

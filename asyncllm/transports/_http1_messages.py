@@ -122,6 +122,7 @@ class IncomingResponse:
 
     __slots__ = (
         "_head_only",
+        "_header_bytes",
         "_header_lines",
         "_headers",
         "_max_header_bytes",
@@ -152,6 +153,7 @@ class IncomingResponse:
         self.error: httpx2.TransportError | None = None
         self._head_only = head_only
         self._max_header_bytes = max_header_bytes
+        self._header_bytes = 0
         self._header_lines: list[bytes] = []  # while they arrive: names and values in turn
         self._headers = b""  # then as one: they stay as long as the stream is open, and are seldom asked for
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
@@ -263,18 +265,12 @@ class IncomingResponse:
         if status == 101:
             self.fail(httpx2.RemoteProtocolError("the server switched protocols (101) without being asked to"))
             raise ValueError("upgrade")
+        lines = self._take_lines()
         if status < 200:
-            self._header_lines.clear()
             self.reason = b""
             return
-        lines = self._header_lines
-        self._headers = b"\n".join(lines)  # no line end can be in them
-        if (
-            len(self._headers) + len(lines) > self._max_header_bytes
-        ):  # in one piece: see `held` for a head that goes on and on
-            self._stop(self._too_large())
-        lines.clear()
         self.status = status
+        self._headers = b"\n".join(lines)  # no line end can be in them
         self.keep_alive = parser.should_keep_alive()
         version = parser.get_http_version()
         self.http_version = _VERSIONS.get(version) or f"HTTP/{version}".encode()
@@ -282,7 +278,16 @@ class IncomingResponse:
 
     def on_message_complete(self) -> None:
         if self.status:
+            self._take_lines()
             self.ended = True
+
+    def _take_lines(self) -> list[bytes]:
+        """The headers or trailers, which are whole. Those that go on and on are for `held` to notice."""
+        lines, self._header_lines = self._header_lines, []
+        self._header_bytes += sum(map(len, lines)) + 2 * len(lines)  # with colons, blanks and line ends
+        if self._header_bytes > self._max_header_bytes:
+            self._stop(self._too_large())
+        return lines
 
 
 def _ignore(data: bytes | memoryview) -> None:
